@@ -1,0 +1,1 @@
+"""What every host needs and no host owns."""

@@ -1,0 +1,113 @@
+"""What the command lines of all hosts share: `version`, `config`, `--env-file`, errors without tracebacks."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hostkit import release
+from hostkit.errors import HostError
+from hostkit.settings import AnySettings, Loaded, Setting, Settings, load
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class HostGroup(click.Group):
+    """A group of commands that ends with a sentence and an exit code, not a traceback, on `HostError`."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HostError as error:
+            for line in str(error).splitlines():
+                click.secho(f"error: {line}", fg="red", err=True)
+            ctx.exit(error.exit_code)
+
+
+def env_file_option(command: Command) -> Command:
+    """Adds `--env-file PATH`, which the command receives as `env_file: Path | None`."""
+    return click.option(
+        "--env-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Read settings from PATH instead of the host's own env file below /etc.",
+        metavar="PATH",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Adds `--json`, which the command receives as `as_json: bool`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(
+        command
+    )
+
+
+def load_settings(model: type[AnySettings], env_file: Path | None) -> Loaded[AnySettings]:
+    """Reads a host's settings and shows its warnings on standard error."""
+    loaded = load(model, env_file=env_file)
+    for warning in loaded.warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    return loaded
+
+
+def add_common_commands(
+    group: click.Group, model: type[Settings], distributions: tuple[str, ...]
+) -> None:
+    """Gives a host its `version` and `config` commands.
+
+    `distributions`: whose versions `version` tells, for instance `("mlflow", "hypercorn")`.
+    """
+
+    @group.command()
+    @json_option
+    def version(as_json: bool) -> None:
+        """Which release this is, and what it is made of."""
+        this = release.describe(distributions)
+        if as_json:
+            click.echo(json.dumps(dataclasses.asdict(this), indent=2))
+            return
+        revision = f" ({this.revision})" if this.revision else ""
+        click.echo(f"{model.host_name} {this.version}{revision}")
+        for name, number in {**this.components, "Python": this.python}.items():
+            click.echo(f"  {name} {number}")
+
+    @group.command()
+    @env_file_option
+    @json_option
+    @click.option("--check", is_flag=True, help="Only validate: print nothing if all is well.")
+    def config(env_file: Path | None, as_json: bool, check: bool) -> None:
+        """Every setting: its value, where it came from, what it is for. Secrets are hidden."""
+        settings = Setting.all(load_settings(model, env_file))
+        if check:
+            return
+        if as_json:
+            click.echo(json.dumps([_as_document(setting) for setting in settings], indent=2))
+        else:
+            _print_table(settings)
+
+
+def _as_document(setting: Setting) -> dict[str, str | int | None]:
+    return {
+        "name": setting.name,
+        "value": setting.value,
+        "origin": setting.origin.place,
+        "line": setting.origin.line,
+        "description": setting.description,
+    }
+
+
+def _print_table(settings: tuple[Setting, ...]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("setting", "value", "from", "what it is for"):
+        table.add_column(heading, overflow="fold")
+    for setting in settings:
+        value = "" if setting.value is None else setting.value
+        table.add_row(setting.name, value, str(setting.origin), setting.description)
+    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200).print(
+        table
+    )

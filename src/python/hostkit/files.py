@@ -1,0 +1,52 @@
+"""Files that matter, written so that a reader sees the old content or the new, never a part."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Replaces the content of `path`, durably. Its folder must exist."""
+    temporary = _write_beside(path, content, mode)
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) -> str:
+    """The text of `path`, which is made once: of several processes one wins and all read the same."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    temporary = _write_beside(path, create(), mode)
+    try:
+        os.link(temporary, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        pass  # Another process was first.
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path.read_text()
+
+
+def _write_beside(path: Path, content: str | bytes, mode: int) -> Path:
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    return Path(name)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
