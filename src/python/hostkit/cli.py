@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,15 +20,31 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class HostGroup(click.Group):
-    """A group of commands that ends with a sentence and an exit code, not a traceback, on `HostError`."""
+    """A group of commands that ends with sentences and an exit code on `HostError`."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        """Runs the command that was named."""
+        with _sentences_for_errors(ctx):
             return super().invoke(ctx)
-        except HostError as error:
-            for line in str(error).splitlines():
-                click.secho(f"error: {line}", fg="red", err=True)
-            ctx.exit(error.exit_code)
+
+
+class HostCommand(click.Command):
+    """The same for a program that is one command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        with _sentences_for_errors(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _sentences_for_errors(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except HostError as error:
+        for line in str(error).splitlines():
+            click.secho(f"error: {line}", fg="red", err=True)
+        ctx.exit(error.exit_code)
 
 
 def env_file_option(command: Command) -> Command:
