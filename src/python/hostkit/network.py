@@ -1,6 +1,7 @@
 """Addresses that an operator writes into an env file, checked as they are read."""
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -15,6 +16,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+_PASSWORD = re.compile(r"(://[^/?#@\s]*?:)[^\s]*(?=@)|([?&]password=)[^&#\s]*", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """The text with the passwords of the URLs in it hidden, for messages, logs and `config`."""
+    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
 
 
 def _http_url(text: str) -> str:

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from hostkit.errors import SettingsError
+from hostkit.network import redacted
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what `LoadCredential=` names (systemd.exec(5))."""
@@ -195,7 +196,7 @@ def _problem(model: type[Settings], details: ErrorDetails, values: Mapping[str, 
     elif _is_secret(info):
         found = f"{variable} is wrong in {value.origin}"
     else:
-        found = f"{variable} is {value.text!r} in {value.origin}"
+        found = f"{variable} is {redacted(value.text)!r} in {value.origin}"
     advice = f"; for example {variable}={info.examples[0]}" if info.examples else ""
     if details["type"] == "missing":
         return f"{found}: {info.description}{advice}"
@@ -255,4 +256,4 @@ def _shown(value: object, info: FieldInfo) -> str | None:
         return "(hidden)"
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value)
-    return str(value)
+    return redacted(str(value))

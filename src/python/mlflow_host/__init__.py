@@ -1,0 +1,1 @@
+"""MLflow: the tracking server and the model registry."""

@@ -1,14 +1,57 @@
-"""Commands of the mlflow host."""
+"""The commands of the MLflow host."""
+
+import logging
+import os
+from pathlib import Path
 
 import click
 
-from hostkit.cli import HostGroup, add_common_commands
+from hostkit import log
+from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
+from mlflow_host.environment import server_environment
 from mlflow_host.settings import MlflowSettings
+
+# MLflow takes two seconds to import, and reads the environment then: only the commands that need
+# it import it, once the settings are in place.
 
 
 @click.group(cls=HostGroup)
 def main() -> None:
-    """The mlflow host."""
+    """MLflow: what was trained, with which result, and which model is in use."""
 
 
-add_common_commands(main, MlflowSettings, ())
+@main.command()
+@env_file_option
+def serve(env_file: Path | None) -> None:
+    """Starts the tracking server and the model registry."""
+    settings = _prepare(env_file)
+    from mlflow_host import serve as server  # noqa: PLC0415
+
+    server.serve(settings)
+
+
+@main.command()
+@env_file_option
+def migrate(env_file: Path | None) -> None:
+    """Makes or upgrades the schema of the database. Make a backup first."""
+    settings = _prepare(env_file)
+    from mlflow_host import database  # noqa: PLC0415
+
+    before = database.migrate(settings.mlflow_backend_store_uri)
+    click.echo(f"The schema is this release's; before it was: {before.value}.")
+
+
+def _prepare(env_file: Path | None) -> MlflowSettings:
+    loaded = load_settings(MlflowSettings, env_file)
+    os.umask(0o077)  # A model is code: nobody else may write it, or read what it learned from.
+    os.environ.update(loaded.environment())
+    os.environ.update(server_environment(loaded.settings))
+    log.configure()
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # Else 70 lines of steps.
+    return loaded.settings
+
+
+add_common_commands(main, MlflowSettings, ("mlflow", "hypercorn"))
+
+if __name__ == "__main__":
+    main()

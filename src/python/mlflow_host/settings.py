@@ -1,15 +1,93 @@
-"""Settings of the mlflow host."""
+"""The settings of the MLflow host."""
 
-from typing import ClassVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
 
 
+def _database_uri(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if scheme == "postgres":
+        raise ValueError("SQLAlchemy calls it 'postgresql://'")
+    dialect = scheme.partition("+")[0]
+    if not separator or dialect not in ("sqlite", "postgresql"):
+        raise ValueError("the database must be sqlite:////PATH or postgresql://...")
+    if dialect == "sqlite" and not rest.startswith("//"):
+        raise ValueError("the path of the SQLite file must be absolute: four slashes")
+    return text
+
+
+def _artifacts_destination(text: str) -> str:
+    if not PurePosixPath(text).is_absolute() and not urlsplit(text).scheme:
+        raise ValueError("a folder must be an absolute path, and an object store a URI")
+    return text
+
+
+def _default_public_url(fields: dict[str, Any]) -> str | None:
+    host = fields["mlflow_host"]
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"http://{bracketed}:{fields['mlflow_port']}" if is_loopback(host) else None
+
+
 class MlflowSettings(Settings):
-    """Settings of the mlflow host."""
+    """The settings of the MLflow host."""
 
     host_name: ClassVar[str] = "mlflow-host"
 
-    mlflow_port: int = Field(1234, description="Port.", examples=["1234"])
+    mlflow_host: ListenAddress = Field(
+        "127.0.0.1",
+        description="Address to listen on; 0.0.0.0 lets other machines in",
+        examples=["0.0.0.0"],  # noqa: S104
+    )
+    mlflow_port: Port = Field(5000, description="Port to listen on", examples=[5000])
+    mlflow_public_url: HttpUrl | None = Field(
+        default_factory=_default_public_url,
+        description="URL by which other machines reach this server",
+        examples=["http://mlflow:5000"],
+    )
+    state_directory: Path = Field(
+        Path("/var/lib/mlflow-host"),
+        description="Folder below which the two defaults that follow are; systemd sets it",
+        examples=["/var/lib/mlflow-host"],
+    )
+    mlflow_backend_store_uri: Annotated[str, AfterValidator(_database_uri)] = Field(
+        default_factory=lambda fields: f"sqlite:///{fields['state_directory']}/mlflow.db",
+        description="Database of runs and registered models",
+        examples=["sqlite:////var/lib/mlflow-host/mlflow.db"],
+        repr=False,  # It may hold a password.
+    )
+    mlflow_artifacts_destination: Annotated[str, AfterValidator(_artifacts_destination)] = Field(
+        default_factory=lambda fields: f"{fields['state_directory']}/artifacts",
+        description="Where the files of runs and models are kept",
+        examples=["/var/lib/mlflow-host/artifacts"],
+    )
+    mlflow_server_allowed_hosts: str | None = Field(
+        None,
+        description="Host headers to accept, instead of those worked out from the URL",
+        examples=["mlflow,mlflow:*,localhost:*"],
+    )
+    mlflow_server_cors_allowed_origins: str | None = Field(
+        None,
+        description="Origins of browsers to accept, instead of those worked out from the URL",
+        examples=["https://mlflow.example.com"],
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
+        examples=["127.0.0.1,10.0.0.7"],
+    )
+
+    @model_validator(mode="after")
+    def _others_need_a_url(self) -> Self:
+        if self.mlflow_public_url is None:
+            raise ValueError(
+                f"MLFLOW_HOST={self.mlflow_host} lets other machines in, but MLFLOW_PUBLIC_URL is"
+                " not set: say by which URL they reach this server, for example"
+                " MLFLOW_PUBLIC_URL=http://mlflow:5000"
+            )
+        return self

@@ -1,0 +1,99 @@
+"""The schema of the database: made where there is none, checked at start, upgraded on command."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+import mlflow
+import mlflow.db
+import sqlalchemy
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from hostkit.errors import HostError
+from hostkit.network import redacted
+
+
+class Schema(Enum):
+    """How the schema of a database stands to the one that this release of MLflow needs."""
+
+    EMPTY = "there was none"
+    CURRENT = "it was already"
+    OLDER = "it was an older one"
+    NEWER = "of a newer MLflow"
+    FOREIGN = "of another program"
+
+
+def prepare(uri: str) -> None:
+    """Makes the schema of an empty database; refuses one that does not fit, and says what to do."""
+    with _explained(uri):
+        match _state(uri):
+            case Schema.EMPTY:
+                _upgrade(uri)
+            case Schema.OLDER:
+                raise HostError(
+                    f"the database {redacted(uri)} has the schema of an older MLflow: make a backup"
+                    " of it, then run 'mlflow_host.pex migrate'"
+                )
+            case Schema.NEWER | Schema.FOREIGN as state:
+                raise _refusal(uri, state)
+
+
+def migrate(uri: str) -> Schema:
+    """Makes or upgrades the schema. Returns how it stood before."""
+    with _explained(uri):
+        state = _state(uri)
+        match state:
+            case Schema.EMPTY | Schema.OLDER:
+                _upgrade(uri)
+            case Schema.NEWER | Schema.FOREIGN:
+                raise _refusal(uri, state)
+    return state
+
+
+def _state(uri: str) -> Schema:
+    engine = sqlalchemy.create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            tables = sqlalchemy.inspect(connection).get_table_names()
+            revision = MigrationContext.configure(connection).get_current_revision()
+    finally:
+        engine.dispose()
+    if not [table for table in tables if not table.startswith("alembic_")]:
+        return Schema.EMPTY
+    if revision is None:  # MLflow makes its first tables before its first revision.
+        return Schema.OLDER if "experiments" in tables else Schema.FOREIGN
+    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    if revision in scripts.get_heads():
+        return Schema.CURRENT
+    known = {script.revision for script in scripts.walk_revisions()}
+    return Schema.OLDER if revision in known else Schema.NEWER
+
+
+def _upgrade(uri: str) -> None:
+    """What `mlflow db upgrade` does."""
+    assert mlflow.db.upgrade.callback is not None  # noqa: S101
+    mlflow.db.upgrade.callback(uri)
+
+
+def _refusal(uri: str, state: Schema) -> HostError:
+    advice = {
+        Schema.NEWER: "install the newer release again, or restore the backup made before it",
+        Schema.FOREIGN: "name an empty database in MLFLOW_BACKEND_STORE_URI",
+    }
+    return HostError(f"the database {redacted(uri)} has the schema {state.value}: {advice[state]}")
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turns what the database refuses into one sentence."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
+        raise HostError(
+            f"the database {redacted(uri)} cannot be used ({reason}): check"
+            " MLFLOW_BACKEND_STORE_URI, and that the database is up"
+        ) from None

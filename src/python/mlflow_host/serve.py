@@ -1,0 +1,105 @@
+"""Becomes MLflow's server: MLflow's own application under Hypercorn, in this one process."""
+
+import asyncio
+import errno
+import importlib
+import logging
+import os
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hypercorn.asyncio import serve as serve_application
+from hypercorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from hostkit.errors import HostError
+from mlflow_host import database
+from mlflow_host.access_log import AccessLogger
+from mlflow_host.settings import MlflowSettings
+
+SECONDS = 1.0
+
+GRACEFUL_TIMEOUT = 60 * SECONDS
+"""How long a transfer in flight may go on after SIGTERM."""
+
+
+def serve(settings: MlflowSettings) -> None:
+    """Serves until SIGTERM or Ctrl-C. The variables of `server_environment` are set already."""
+    listener = _listener(settings)
+    _make_artifacts_folder(settings.mlflow_artifacts_destination)
+    database.prepare(settings.mlflow_backend_store_uri)
+    try:
+        asyncio.run(serve_application(_application(settings), _configuration(listener.detach())))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # Another process began to listen at the same moment.
+        raise _refused_address(settings, error) from None
+
+
+def _application(settings: MlflowSettings) -> Any:
+    # Only now: MLflow builds its application when it is imported.
+    with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
+        application = importlib.import_module("mlflow.server.fastapi_app").app
+    # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
+    return ProxyHeadersMiddleware(application, trusted_hosts=settings.forwarded_allow_ips)
+
+
+def _configuration(descriptor: int) -> Config:
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.logger_class = AccessLogger
+    config.accesslog = logging.getLogger("hypercorn.access")
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.graceful_timeout = GRACEFUL_TIMEOUT
+    config.keep_alive_max_requests = 10**9  # A client that logs a long run keeps one connection.
+    config.include_server_header = False
+    return config
+
+
+def _listener(settings: MlflowSettings) -> socket.socket:
+    """A socket bound to the address, which does not listen yet: until then clients are refused."""
+    host, port = settings.mlflow_host, settings.mlflow_port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise _refused_address(settings, error) from None
+    return listener
+
+
+def _refused_address(settings: MlflowSettings, error: OSError) -> HostError:
+    host, port = settings.mlflow_host, settings.mlflow_port
+    if error.errno == errno.EADDRINUSE:
+        return HostError(
+            f"port {port} of {host} is taken by another process: stop it ('ss -ltnp' names it), or"
+            " choose another MLFLOW_PORT"
+        )
+    return HostError(
+        f"cannot listen on port {port} of {host} ({error.strerror}): check MLFLOW_HOST and"
+        " MLFLOW_PORT"
+    )
+
+
+def _make_artifacts_folder(destination: str) -> None:
+    if not destination.startswith("/"):
+        return  # An object store.
+    folder = Path(destination)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "" if writable else "Permission denied"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise HostError(
+            f"the folder {destination} cannot be written ({reason}): make it writable for this"
+            " user, or name another one in MLFLOW_ARTIFACTS_DESTINATION"
+        )
