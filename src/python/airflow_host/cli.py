@@ -1,14 +1,76 @@
 """Commands of the airflow host."""
 
+from pathlib import Path
+
 import click
 
+from airflow_host.components import Component
 from airflow_host.settings import AirflowSettings
-from hostkit.cli import HostGroup, add_common_commands
+from hostkit import log
+from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
 
 
 @click.group(cls=HostGroup)
 def main() -> None:
-    """The airflow host."""
+    r"""Server 2 of Tripod: Airflow, with the DAG that trains models.
+
+    \b
+    On an empty machine:
+      airflow_host.pex config --check             is the env file right?
+      airflow_host.pex serve api-server           makes the database and the user, then serves
+      airflow_host.pex serve scheduler            each in a terminal or unit of its own
+      airflow_host.pex serve dag-processor
+      airflow_host.pex serve triggerer
+
+    Settings come from /etc/airflow-host/env, or from the file that --env-file names.
+    """
 
 
-add_common_commands(main, AirflowSettings, ())
+@main.group(invoke_without_command=True)
+@click.pass_context
+def serve(context: click.Context) -> None:
+    """Run one of Airflow's four processes: each must run for Airflow to work."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+def _add_command(component: Component) -> None:
+    @serve.command(component.value, help=component.purpose)
+    @env_file_option
+    def run(env_file: Path | None) -> None:
+        loaded = load_settings(AirflowSettings, env_file)
+        log.configure()
+        from airflow_host import serve as serving  # noqa: PLC0415 (half a second)
+
+        serving.serve(component, loaded)
+
+
+for _component in Component:
+    _add_command(_component)
+
+
+@main.command()
+@env_file_option
+def migrate(env_file: Path | None) -> None:
+    """Make or upgrade the database, the shared secrets, the roles and the user.
+
+    Run it after a new release was installed, with Airflow stopped and a backup made. To run it
+    again does no harm.
+    """
+    loaded = load_settings(AirflowSettings, env_file)
+    from airflow_host import migrate as migration  # noqa: PLC0415 (takes half a second)
+    from airflow_host.serve import prepare  # noqa: PLC0415
+
+    changed = migration.migrate(loaded.settings, prepare(loaded), upgrade=True)
+    click.echo("The database is ready." if changed else "The database was ready already.")
+
+
+add_common_commands(
+    main,
+    AirflowSettings,
+    ("apache-airflow", "apache-airflow-providers-fab", "mlflow-skinny", "scikit-learn"),
+)
+
+if __name__ == "__main__":
+    main()

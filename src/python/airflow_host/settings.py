@@ -1,15 +1,119 @@
-"""Settings of the airflow host."""
+"""The env file of the airflow host as one typed, frozen object."""
 
-from typing import ClassVar
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
+
+CHARACTERS_OF_A_STRONG_PASSWORD = 12
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _state_directory() -> Path:
+    return Path(os.environ.get("STATE_DIRECTORY") or "/var/lib/airflow-host")
 
 
 class AirflowSettings(Settings):
-    """Settings of the airflow host."""
+    """What the airflow host needs to know; any other `AIRFLOW__SECTION__KEY` goes to Airflow."""
 
     host_name: ClassVar[str] = "airflow-host"
 
-    airflow_port: int = Field(1234, description="Port.", examples=["1234"])
+    airflow_public_url: HttpUrl = Field(
+        description="The URL at which browsers and the API server reach this host.",
+        examples=["http://airflow:8080"],
+    )
+    mlflow_tracking_uri: HttpUrl = Field(
+        description="The URL of the MLflow server: where training runs and models are recorded.",
+        examples=["http://mlflow:5000"],
+    )
+    api_server_url: HttpUrl = Field(
+        description="The URL of the API server, which serves what is trained here.",
+        examples=["http://api:8000"],
+    )
+    airflow_username: str = Field(
+        "airflow",
+        min_length=1,
+        max_length=256,
+        description="The user whom the API server logs in as: made at start, with the role Admin.",
+        examples=["airflow"],
+    )
+    airflow_password: SecretStr = Field(
+        min_length=1,
+        description="The password of that user; a new one takes effect when the api-server starts.",
+        examples=["(12 characters or more, from a password generator)"],
+    )
+    airflow__api__host: ListenAddress = Field(
+        "127.0.0.1",
+        description="The address that the api-server listens on: 0.0.0.0 for all.",
+        examples=["127.0.0.1"],
+    )
+    airflow__api__port: Port = Field(
+        8080, description="The port that the api-server listens on.", examples=["8080"]
+    )
+    airflow_home: AbsolutePath = Field(
+        default_factory=_state_directory,
+        description="The folder of Airflow's state: SQLite database, task logs, generated secrets.",
+        examples=["/var/lib/airflow-host"],
+    )
+    airflow_dags_folder: AbsolutePath = Field(
+        Path("/etc/airflow-host/dags"),
+        description="The folder of your own DAGs; a new file appears in Airflow within 30 s.",
+        examples=["/etc/airflow-host/dags"],
+    )
+    training_data_uri: str | None = Field(
+        None,
+        description="The table that train_model learns from, CSV or Parquet: a path or a URL.",
+        examples=["s3://bucket/table.parquet"],
+    )
+    training_target: str = Field(
+        "species",
+        min_length=1,
+        description="The column of that table that the model predicts.",
+        examples=["species"],
+    )
+    training_model_name: str = Field(
+        "iris",
+        min_length=1,
+        description="The name under which train_model registers its models in MLflow.",
+        examples=["iris"],
+    )
+    training_margin: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="By how much a new model must beat the champion before it takes its place.",
+        examples=["0.01"],
+    )
+
+    @model_validator(mode="after")
+    def _weak_password_only_at_home(self) -> Self:
+        if is_loopback(self.airflow__api__host):
+            return self
+        weakness = _weakness(self.airflow_password.get_secret_value(), self.airflow_username)
+        if weakness:
+            raise ValueError(
+                f"AIRFLOW_PASSWORD {weakness}, and AIRFLOW__API__HOST is"
+                f" {self.airflow__api__host!r}, which others can reach: set a password of"
+                f" {CHARACTERS_OF_A_STRONG_PASSWORD} characters or more, or listen on 127.0.0.1"
+            )
+        return self
+
+
+def _weakness(password: str, username: str) -> str | None:
+    if password.casefold() == username.casefold():
+        return "is the user name"
+    if len(password) < CHARACTERS_OF_A_STRONG_PASSWORD:
+        return f"is shorter than {CHARACTERS_OF_A_STRONG_PASSWORD} characters"
+    return None

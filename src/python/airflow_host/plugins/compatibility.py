@@ -1,0 +1,34 @@
+"""What clients of Airflow 2 expect of the api-server: `/api/v1/health`, and HTTP Basic."""
+
+from typing import Any
+
+from airflow.api.common.airflow_health import get_airflow_health
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import FastAPI, HTTPException
+
+from airflow_host.basic_auth import BasicAuth
+
+old_api = FastAPI(title="What is left of Airflow 2's API", docs_url=None, redoc_url=None)
+
+
+@old_api.get("/health")
+def health() -> dict[str, Any]:
+    """The state of all four parts, in the same form as Airflow 2 told it."""
+    return get_airflow_health()
+
+
+@old_api.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+def gone(path: str) -> None:
+    """Says where the rest of Airflow 2's API went."""
+    raise HTTPException(404, f"/api/v1/{path} went with Airflow 2: its successor is below /api/v2")
+
+
+class CompatibilityPlugin(AirflowPlugin):
+    """Found by Airflow, which looks into its plugins folder."""
+
+    name = "tripod_compatibility"
+    # Airflow declares these two on the instance and reads them from the class.
+    fastapi_apps = [  # noqa: RUF012
+        {"name": "health of Airflow 2", "app": old_api, "url_prefix": "/api/v1"}
+    ]
+    fastapi_root_middlewares = [{"name": "HTTP Basic", "middleware": BasicAuth}]  # noqa: RUF012

@@ -1,0 +1,43 @@
+"""The keys that Airflow's processes share: made once, kept in files that only the host can read."""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from hostkit.errors import HostError
+from hostkit.files import read_or_create
+
+FOLDER = "secrets"
+"""Below AIRFLOW_HOME."""
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def _random_text() -> str:
+    return secrets.token_urlsafe(64)
+
+
+KEYS: dict[str, Callable[[], str]] = {
+    "AIRFLOW__CORE__FERNET_KEY": _fernet_key,
+    "AIRFLOW__API__SECRET_KEY": _random_text,
+    "AIRFLOW__API_AUTH__JWT_SECRET": _random_text,
+}
+"""How each key is made, by the variable that Airflow reads it from."""
+
+
+def read_or_create_keys(home: Path) -> dict[str, str]:
+    """The keys by variable, made if this is the first start. Makes AIRFLOW_HOME too."""
+    folder = home / FOLDER
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return {name: read_or_create(folder / name, create) for name, create in KEYS.items()}
+    except OSError as error:
+        raise HostError(
+            f"{error.filename or folder} cannot be used ({error.strerror}): AIRFLOW_HOME must be a"
+            " folder that this user may write to"
+        ) from None

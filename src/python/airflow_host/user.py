@@ -1,0 +1,50 @@
+"""The user whom the API server logs in as, kept as the env file says."""
+
+import sqlalchemy as sa
+from werkzeug.security import check_password_hash
+
+from airflow_host.settings import AirflowSettings
+
+ROLE = "Admin"
+EMAIL = "airflow-host@localhost"
+"""By which the user is known again after AIRFLOW_USERNAME changed."""
+
+
+def as_environment(settings: AirflowSettings) -> dict[str, str]:
+    """The user for a child process: arguments can be seen by everybody on the machine."""
+    return {
+        "AIRFLOW_USERNAME": settings.airflow_username,
+        "AIRFLOW_PASSWORD": settings.airflow_password.get_secret_value(),
+    }
+
+
+def is_as_in(settings: AirflowSettings, engine: sa.Engine) -> bool:
+    """Whether the user is there, active, an Admin, and has the password of the env file.
+
+    Read from FAB's tables: importing FAB takes seconds, and mostly there is nothing to change.
+    """
+    users, roles, assignments = _tables()
+    query = (
+        sa.select(users.c.password)
+        .join(assignments, assignments.c.user_id == users.c.id)
+        .join(roles, roles.c.id == assignments.c.role_id)
+        .where(users.c.username == settings.airflow_username, users.c.active, roles.c.name == ROLE)
+    )
+    with engine.connect() as connection:
+        stored = connection.scalar(query)
+    return stored is not None and check_password_hash(
+        stored, settings.airflow_password.get_secret_value()
+    )
+
+
+def _tables() -> tuple[sa.TableClause, sa.TableClause, sa.TableClause]:
+    def columns(*names: str) -> list[sa.ColumnClause[object]]:
+        return [sa.column(name) for name in names]
+
+    return (
+        sa.table(
+            "ab_user", sa.column("active", sa.Boolean), *columns("id", "username", "password")
+        ),
+        sa.table("ab_role", *columns("id", "name")),
+        sa.table("ab_user_role", *columns("user_id", "role_id")),
+    )
