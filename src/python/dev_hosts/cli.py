@@ -1,4 +1,4 @@
-"""`./pants dev`: all three hosts on this machine, and a model's way through them."""
+"""`./dev`: all three hosts on this machine, and a model's way through them."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from rich.table import Table
 from dev_hosts.hosts import Hosts, make_state
 from dev_hosts.journey import Journey, travel
 from dev_hosts.logs import follow
-from dev_hosts.pexes import Pexes, build
+from dev_hosts.pexes import build
 from dev_hosts.ports import Ports, free_ports
 from dev_hosts.process import kill_descendants
 from dev_hosts.progress import Progress
@@ -56,8 +56,15 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
     metavar="DIR",
     help="Keeps each host's env file, data and logs; a second start goes on with them.",
 )
+@click.option(
+    "--repository",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    hidden=True,
+    help="Where Tripod's sources are; ./dev says so.",
+)
 @json_option
-def main(once: bool, ports: Ports, state: Path, as_json: bool) -> None:
+def main(once: bool, ports: Ports, state: Path, repository: Path, as_json: bool) -> None:
     """Run MLflow, Airflow and the API on this machine.
 
     Builds the three PEX files if they are out of date, starts every process from them, trains a
@@ -67,7 +74,12 @@ def main(once: bool, ports: Ports, state: Path, as_json: bool) -> None:
     progress = Progress(Console(stderr=True))
     try:
         with _interrupted_by_signals():
-            _run(progress, ports, state, once=once, as_json=as_json)
+            make_state(state)
+            start = time.monotonic()
+            pexes = build(repository, state / "logs" / "build.log", progress)
+            took = time.monotonic() - start
+            progress.done("the PEX files are up to date", took)
+            _run(Hosts(state, pexes, ports), progress, took, once=once, as_json=as_json)
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
     finally:
@@ -75,17 +87,14 @@ def main(once: bool, ports: Ports, state: Path, as_json: bool) -> None:
         kill_descendants()
 
 
-def _run(progress: Progress, ports: Ports, state: Path, *, once: bool, as_json: bool) -> None:
+def _run(hosts: Hosts, progress: Progress, build: float, *, once: bool, as_json: bool) -> None:
     start = time.monotonic()
-    pexes = _build(state, progress)
-    built = time.monotonic()
-    progress.done("the PEX files are up to date", built - start)
-    with Hosts(state, pexes, ports) as hosts:
+    with hosts:
         hosts.start(progress)
         started = time.monotonic()
         journey = travel(hosts, progress)
         progress.stop()
-        seconds = {"build": built - start, "start": started - built, **journey.seconds}
+        seconds = {"build": build, "start": started - start, **journey.seconds}
         if as_json:
             click.echo(json.dumps(_document(hosts, journey, seconds), indent=2))
         else:
@@ -100,11 +109,6 @@ def _stay_up(hosts: Hosts, progress: Progress) -> None:
         logs = {name: hosts.log(name) for name in hosts.names}
         follow(logs, progress.console, hosts.check_running)
     progress.done("stopping")
-
-
-def _build(state: Path, progress: Progress) -> Pexes:
-    make_state(state)
-    return build(Path.cwd(), state / "logs" / "build.log", progress)
 
 
 @contextmanager
@@ -147,4 +151,4 @@ def _print_summary(hosts: Hosts, journey: Journey, seconds: dict[str, float]) ->
 
 
 if __name__ == "__main__":
-    main(prog_name="./pants dev")
+    main(prog_name="./dev")

@@ -43,8 +43,7 @@ def build(repository: Path, log: Path, progress: Progress) -> Pexes:
     targets = [f"src/python/{host.name}_host:pex" for host in fields(Pexes)]
     with log.open("w") as output:
         building = subprocess.Popen(
-            # Pants itself runs us: its daemon is busy until we end.
-            [pants, "--no-pantsd", "package", *targets],
+            [pants, "package", *targets],
             cwd=repository,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,10 @@ class HostProcess:
         """Sends a signal to the main process, if it still runs."""
         self._process.send_signal(number)
 
+    def reap(self) -> None:
+        """Waits for the end of a main process that was stopped or killed."""
+        self._process.wait()
+
     def stop(self) -> None:
         """Stops it and everything that it started."""
         stop_all([self])
@@ -126,19 +131,10 @@ def stop_all(processes: Iterable[HostProcess], seconds: float = STOP_SECONDS) ->
     family = [member for process in processes for member in _family(process.pid)]
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + seconds
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    _kill(alive)
     for process in processes:
-        try:
-            process._process.wait(max(0.0, deadline - time.monotonic()))  # noqa: SLF001
-        except subprocess.TimeoutExpired:
-            continue
-    _, alive = psutil.wait_procs(family, timeout=max(0.0, deadline - time.monotonic()))
-    for member in alive:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+        process.reap()
 
 
 def adopt_orphans() -> None:
@@ -148,13 +144,15 @@ def adopt_orphans() -> None:
 
 def kill_descendants() -> None:
     """Kills whatever this process or its children ever started and still runs."""
-    descendants = psutil.Process().children(recursive=True)
-    for process in descendants:
-        try:
+    _kill(psutil.Process().children(recursive=True))
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    processes = list(processes)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(descendants, timeout=STOP_SECONDS)
+    psutil.wait_procs(processes, timeout=STOP_SECONDS)
 
 
 def _family(pid: int) -> list[psutil.Process]:
