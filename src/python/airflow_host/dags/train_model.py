@@ -1,0 +1,136 @@
+"""Trains several models on one table, registers the best, and promotes it if it beats the champion.
+
+What it does is in `airflow_host.training`; this file only says in which order. Airflow parses it
+again and again, so whatever takes long to import is imported by the tasks.
+"""
+
+# ruff: noqa: PLC0415
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_host.training.errors import BadData
+from airflow_host.training.plan import CANDIDATES, Challenger, Job, Trained
+from airflow_host.training.settings import read_settings
+
+PARAMS = {
+    "model_name": Param(
+        None,
+        type=["null", "string"],
+        pattern="^[A-Za-z0-9][A-Za-z0-9 _.-]{0,127}$",
+        description="The registered model in MLflow; empty: TRAINING_MODEL_NAME.",
+    ),
+    "data_uri": Param(
+        None,
+        type=["null", "string"],
+        minLength=1,
+        maxLength=2048,
+        description="The table, CSV or Parquet: an absolute path, file://, http(s):// or s3://;"
+        " empty: TRAINING_DATA_URI, or else scikit-learn's iris.",
+    ),
+    "target": Param(
+        None,
+        type=["null", "string"],
+        minLength=1,
+        maxLength=256,
+        description="The column to predict; empty: TRAINING_TARGET.",
+    ),
+    "margin": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        description="By how much the champion must be beaten; empty: TRAINING_MARGIN.",
+    ),
+    "request_id": Param(
+        None,
+        type=["null", "string"],
+        minLength=1,
+        maxLength=128,
+        description="The id of the request that asks for it; becomes a tag in MLflow.",
+    ),
+}
+
+
+@dag(
+    schedule=None,
+    catchup=False,
+    params=PARAMS,
+    doc_md=__doc__,
+    tags=["tripod"],
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": True,
+        "execution_timeout": timedelta(hours=2),
+    },
+)
+def train_model() -> None:
+    """read_table -> train, once for each candidate -> register -> promote."""
+    job: Any = read_table()
+    trained: Any = train.partial(job=job).expand(candidate=list(CANDIDATES))
+    challenger: Any = register(job, trained)
+    promote(job, challenger)
+
+
+@task
+def read_table() -> dict[str, Any]:
+    """Fetches the table, checks that it can be learned from, and keeps it for the other tasks."""
+    with _told():
+        settings = read_settings()
+        from airflow_host.training import steps
+
+        context = get_current_context()
+        given = {name: context["params"].get(name) for name in PARAMS}
+        return asdict(steps.read_table(settings, dag_run_id=context["run_id"], **given))
+
+
+@task(map_index_template="{{ candidate }}")
+def train(job: dict[str, Any], candidate: str) -> dict[str, Any]:
+    """Trains one candidate and logs it to MLflow."""
+    with _told():
+        settings = read_settings()
+        from airflow_host.training import steps
+
+        return asdict(steps.train(settings, Job(**job), candidate))
+
+
+@task
+def register(job: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, Any]:
+    """Makes the best candidate a version of the registered model."""
+    with _told():
+        settings = read_settings()
+        from airflow_host.training import steps
+
+        candidates = [Trained(**document) for document in trained[:]]  # Asked for all at once.
+        return asdict(steps.register(settings, Job(**job), candidates))
+
+
+# One at a time: two that compared with the same champion could both move the alias.
+@task(max_active_tis_per_dag=1)
+def promote(job: dict[str, Any], challenger: dict[str, Any]) -> dict[str, Any]:
+    """Makes the new version the champion if it is better. Returns the result of the training."""
+    with _told():
+        settings = read_settings()
+        from airflow_host.training import steps
+
+        registered = Challenger(challenger["version"], Trained(**challenger["trained"]))
+        return steps.promote(settings, Job(**job), registered)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Leaves a sentence for who asked where the data is bad, and does not try again."""
+    try:
+        yield
+    except BadData as error:
+        get_current_context()["ti"].xcom_push("problem", str(error))
+        raise AirflowFailException(str(error)) from None
+
+
+train_model()

@@ -1,0 +1,1 @@
+"""What the DAG `train_model` does, without Airflow: each step can be called by hand."""
