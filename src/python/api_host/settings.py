@@ -1,15 +1,120 @@
-"""Settings of the api host."""
+"""The env file of the API host: where the other servers are, which models it serves, its limits."""
 
-from typing import ClassVar
+import os
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
+from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
+
+MEBIBYTE = 1024 * 1024
+
+DEFAULT_ACCOUNT = "airflow"
+"""User and password of a fresh Airflow: known to everybody, so good for this machine only."""
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(item for item in (part.strip() for part in value.split(",")) if item)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""Names with commas between them."""
+
+
+def _state_directory() -> Path:
+    # Where a unit has several, systemd puts colons between them (systemd.exec(5)).
+    return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/api-host").split(":")[0])
 
 
 class ApiSettings(Settings):
-    """Settings of the api host."""
+    """Settings of the API host."""
 
     host_name: ClassVar[str] = "api-host"
 
-    api_port: int = Field(1234, description="Port.", examples=["1234"])
+    mlflow_tracking_uri: HttpUrl = Field(
+        "http://127.0.0.1:5000",
+        description="URL of MLflow, whose registry the models come from.",
+        examples=["http://mlflow:5000"],
+    )
+    airflow_base_url: HttpUrl = Field(
+        "http://127.0.0.1:8080",
+        description="URL of Airflow, which trains.",
+        examples=["http://airflow:8080"],
+    )
+    airflow_username: str = Field(
+        DEFAULT_ACCOUNT,
+        min_length=1,
+        description="Airflow user that starts trainings.",
+        examples=["api"],
+    )
+    airflow_password: SecretStr = Field(
+        SecretStr(DEFAULT_ACCOUNT),
+        min_length=1,
+        description="Password of that user; the default is for an Airflow on this machine only.",
+    )
+    api_host: ListenAddress = Field(
+        "127.0.0.1",
+        description="Address to listen on; 0.0.0.0 for every network of this machine.",
+        examples=["127.0.0.1"],
+    )
+    api_port: Port = Field(8000, description="Port to listen on.", examples=["8000"])
+    api_state_directory: Path = Field(
+        default_factory=_state_directory,
+        description="Folder of the last good copy of each model, for a start without MLflow.",
+        examples=["/var/lib/api-host"],
+    )
+    model_names: Names = Field(
+        (),
+        description="Registered models to serve, with commas; empty: all that have the alias.",
+        examples=["iris,churn"],
+    )
+    model_alias: str = Field(
+        "champion",
+        min_length=1,
+        description="Alias in the registry whose version is served.",
+        examples=["champion"],
+    )
+    model_name: str | None = Field(
+        None,
+        description="Model that /invocations asks; needed only where several are served.",
+        examples=["iris"],
+    )
+    model_trusted_types: Names = Field(
+        (),
+        description="Further types that model files may hold, with commas; each is code that runs.",
+        examples=["sklearn.neighbors._kd_tree.KDTree"],
+    )
+    model_extra_versions: PositiveInt = Field(
+        4,
+        description="How many versions that were asked for by number or alias stay loaded.",
+        examples=["4"],
+    )
+    api_max_body_bytes: PositiveInt = Field(
+        16 * MEBIBYTE,
+        description="Largest body of a request, in bytes.",
+        examples=["16777216"],
+    )
+    api_max_rows: PositiveInt = Field(
+        100_000, description="Most rows in one request.", examples=["100000"]
+    )
+    api_read_timeout_seconds: PositiveFloat = Field(
+        10.0, description="How long a client may take to send a body.", examples=["10"]
+    )
+    api_predict_timeout_seconds: PositiveFloat = Field(
+        30.0, description="How long a prediction may take.", examples=["30"]
+    )
+
+    @model_validator(mode="after")
+    def _refuse_a_known_password(self) -> Self:
+        host = urlsplit(self.airflow_base_url).hostname or ""
+        if self.airflow_password.get_secret_value() == DEFAULT_ACCOUNT and not is_loopback(host):
+            raise ValueError(
+                f"AIRFLOW_PASSWORD is the default, which everybody knows, and AIRFLOW_BASE_URL is"
+                f" {self.airflow_base_url}: set the password of {self.airflow_username} there"
+            )
+        return self

@@ -1,0 +1,77 @@
+"""The outermost layer: a request's id, its log line, its metrics, an answer to any error."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api_host import metrics
+from api_host.problems import INTERNAL, Problem
+
+REQUEST_ID = "X-Request-ID"
+_GOOD_ID = re.compile(r"[!-~]{1,128}")
+
+_log = structlog.get_logger("api_host.access")
+
+
+class AccessMiddleware:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                _log.exception("request failed")
+                if status:
+                    raise  # The answer has begun: all that is left is to break the connection.
+                detail = f"the log of this host says more, under request_id {request_id}"
+                problem = Problem(INTERNAL, detail).response(request_id)
+                await problem(scope, receive, send_with_id)
+            finally:
+                _note(scope, status, time.perf_counter() - start)
+
+
+def _request_id(scope: Scope) -> str:
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    # A route that nobody serves has no label of its own: callers would make up labels without end.
+    route = getattr(scope.get("endpoint"), "__name__", "none")
+    metrics.REQUESTS.labels(route, scope["method"], status or "none").inc()
+    metrics.SECONDS.labels(route).observe(seconds)
+    served = scope["state"].get("served")
+    _log.info(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status or None,
+        ms=round(seconds * 1000, 2),
+        model=served.name if served else None,
+        version=served.version if served else None,
+    )

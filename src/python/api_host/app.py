@@ -1,0 +1,144 @@
+"""The application: its routes, and what runs beside them from its start to its end."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api_host import health, predictions, trainings
+from api_host.access import AccessMiddleware
+from api_host.airflow_client import AirflowClient
+from api_host.catalog import Catalog
+from api_host.errors import AirflowAwayError
+from api_host.extras import Extras
+from api_host.follower import Follower
+from api_host.host import Host
+from api_host.links import Links, links_of
+from api_host.loader import Loader
+from api_host.metrics import metrics
+from api_host.problems import AIRFLOW_AWAY, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from api_host.registry import Registry
+from api_host.settings import ApiSettings
+from api_host.store import Store
+
+REGISTRY_TIMEOUT_SECONDS = 10.0
+AIRFLOW_TIMEOUT_SECONDS = 10.0
+RETRY_SECONDS = 5
+
+ROUTES = (
+    Route("/", health.home),
+    Route("/livez", health.livez),
+    Route("/readyz", health.readyz),
+    Route("/metrics", metrics),
+    Route("/v1/models", predictions.list_models),
+    Route("/v1/models/{name}/versions/{version}/predict", predictions.predict, methods=["POST"]),
+    Route("/v1/models/{name}@{alias}/predict", predictions.predict, methods=["POST"]),
+    Route("/v1/models/{name}/predict", predictions.predict, methods=["POST"]),
+    Route("/v1/models/{name}", predictions.get_model),
+    Route("/v1/trainings", trainings.start_training, methods=["POST"]),
+    Route("/v1/trainings/{id}", trainings.get_training),
+)
+
+
+def create_app(settings: ApiSettings) -> Starlette:
+    """The application of a host with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with _running(settings) as host:
+            app.state.host = host
+            yield
+
+    return Starlette(
+        routes=ROUTES,
+        lifespan=lifespan,
+        middleware=[Middleware(AccessMiddleware)],
+        exception_handlers={
+            Problem: _on_problem,
+            AirflowAwayError: _on_airflow_away,
+            HTTPException: _on_http_exception,
+        },
+    )
+
+
+@asynccontextmanager
+async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
+    async with AsyncExitStack() as stack:
+        mlflow = await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=settings.mlflow_tracking_uri, timeout=REGISTRY_TIMEOUT_SECONDS
+            )
+        )
+        airflow = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=settings.airflow_base_url, timeout=AIRFLOW_TIMEOUT_SECONDS)
+        )
+        checks = await stack.enter_async_context(httpx.AsyncClient())
+        threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="predict")
+        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        catalog = Catalog()
+        registry = Registry(mlflow)
+        store = Store(settings.api_state_directory / "models")
+        loader = Loader(registry, store, settings.model_trusted_types)
+        follower = Follower(
+            catalog=catalog,
+            registry=registry,
+            store=store,
+            loader=loader,
+            alias=settings.model_alias,
+            names=settings.model_names,
+        )
+        links = Links(links_of(settings), checks)
+        for task in (asyncio.create_task(follower.run()), asyncio.create_task(links.run())):
+            stack.push_async_callback(_stop, task)
+        yield Host(
+            settings=settings,
+            catalog=catalog,
+            extras=Extras(registry, loader, most=settings.model_extra_versions),
+            links=links,
+            airflow=AirflowClient(
+                airflow,
+                username=settings.airflow_username,
+                password=settings.airflow_password.get_secret_value(),
+            ),
+            threads=threads,
+        )
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _on_problem(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)  # noqa: S101 - Starlette's types say less than its routing
+    return problem.response(request.state.request_id)
+
+
+async def _on_airflow_away(request: Request, error: Exception) -> Response:
+    problem = Problem(AIRFLOW_AWAY, str(error), retry_after=RETRY_SECONDS)
+    return problem.response(request.state.request_id)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    # What Starlette itself raises: no such path, or not with this method.
+    assert isinstance(error, HTTPException)  # noqa: S101
+    path = request.url.path
+    if error.status_code == METHOD_NOT_ALLOWED.status:
+        allowed = (error.headers or {}).get("Allow", "")
+        problem = Problem(
+            METHOD_NOT_ALLOWED,
+            f"{path} takes {allowed}, not {request.method}",
+            headers=error.headers,
+        )
+    else:
+        problem = Problem(NOT_FOUND, f"{path} is not a path of this host")
+    return problem.response(request.state.request_id)

@@ -1,0 +1,130 @@
+"""Bodies of `/v1` predictions: rows or columns in JSON, or CSV with a header."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from api_host.documents import decode_json
+from api_host.problems import (
+    INVALID_BODY,
+    INVALID_INPUT,
+    TOO_MANY_ROWS,
+    UNSUPPORTED_MEDIA_TYPE,
+    Mistake,
+    Problem,
+)
+from api_host.schema import Signature, Table
+
+JSON = "application/json"
+CSV = "text/csv"
+
+
+def decode(body: bytes, content_type: str, signature: Signature | None, *, most_rows: int) -> Table:
+    """What a model predicts from, read from a body and checked.
+
+    `most_rows`: how many rows a body may have.
+    Raises `Problem`.
+    """
+    match content_type.partition(";")[0].strip().lower():
+        case "application/json":
+            document = decode_json(body)
+        case "text/csv":
+            document = {"rows": _csv_rows(body, signature)}
+        case other:
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"the content type is {other or 'not given'}; it must be {JSON} or {CSV}",
+            )
+    match document:
+        case {"rows": list(rows), **others} if not others:
+            _check_count(len(rows), most_rows)
+            return signature.from_rows(rows) if signature else _unchecked(rows)
+        case {"columns": dict(columns), **others} if not others:
+            lengths = (len(values) for values in columns.values() if isinstance(values, list))
+            _check_count(max(lengths, default=0), most_rows)
+            return signature.from_columns(columns) if signature else _unchecked(columns)
+    detail = 'must be {"rows": [...]}, an array of rows, or {"columns": {...}}, an object of arrays'
+    raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
+
+
+def _check_count(count: int, most_rows: int) -> None:
+    if count > most_rows:
+        raise Problem(TOO_MANY_ROWS, f"the body has {count} rows, and may have {most_rows}")
+    if count == 0:
+        detail = "must have at least one row"
+        raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
+
+
+def _unchecked(values: Any) -> Table:
+    # A model that was logged without a signature: only the model itself knows what is right.
+    try:
+        if isinstance(values, list) and isinstance(values[0], list):
+            return np.array(values)
+        return pd.DataFrame(values)
+    except (ValueError, TypeError) as error:
+        raise Problem(INVALID_INPUT, f"the body is not a table: {error}") from None
+
+
+def _csv_rows(body: bytes, signature: Signature | None) -> list[dict[str, Any]]:
+    try:
+        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Problem(INVALID_BODY, f"the body is not CSV in UTF-8: {error}") from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise Problem(INVALID_BODY, "the body is empty: its first line must name the columns")
+    header = lines[0]
+    if signature is not None and not signature.named:
+        raise Problem(INVALID_INPUT, "the columns of this model have no names: send JSON")
+    kinds = {} if signature is None else {c.name: c.kind.name for c in signature.columns}
+    readers = [_READERS.get(kinds.get(name, "double"), _as_it_is) for name in header]
+    return [_csv_row(number, line, header, readers) for number, line in enumerate(lines[1:], 2)]
+
+
+def _csv_row(
+    number: int, line: Sequence[str], header: Sequence[str], readers: Sequence[Callable[[str], Any]]
+) -> dict[str, Any]:
+    if len(line) != len(header):
+        raise Problem(
+            INVALID_BODY,
+            f"record {number} of the CSV has {len(line)} fields, and the header has {len(header)}",
+        )
+    return {
+        name: read(text) if text else None
+        for name, read, text in zip(header, readers, line, strict=True)
+    }
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # The checker says that it is no number, and where.
+
+
+def _whole_number(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _truth(text: str) -> bool | str:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "boolean": _truth,
+    "integer": _whole_number,
+    "long": _whole_number,
+    "float": _number,
+    "double": _number,
+}

@@ -1,0 +1,77 @@
+"""How this host is: `/`, `/livez`, `/readyz`."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_host.documents import json_response
+from api_host.host import Host, host_of
+from api_host.problems import NO_MODEL, Problem
+from hostkit import release
+
+RETRY_SECONDS = 5
+
+
+async def home(request: Request) -> Response:
+    """`GET /`: this host and its links."""
+    return json_response(describe(host_of(request)))
+
+
+async def livez(_: Request) -> Response:
+    """`GET /livez`: the process is up."""
+    return json_response({"status": "live"})
+
+
+async def readyz(request: Request) -> Response:
+    """`GET /readyz`: predictions can be made."""
+    catalog = host_of(request).catalog
+    if not catalog.ready:
+        raise Problem(NO_MODEL, _why_not_ready(host_of(request)), retry_after=RETRY_SECONDS)
+    models = {name: served.version.version for name, served in catalog.champions.items()}
+    return json_response({"status": "ready", "models": models})
+
+
+def describe(host: Host) -> dict[str, Any]:
+    """What there is to say of this host."""
+    catalog = host.catalog
+    links = {link.name: _link(host, link.name, link.url) for link in host.links.links}
+    well = (
+        catalog.ready and not catalog.problems and all(link["healthy"] for link in links.values())
+    )
+    return {
+        "status": "ok" if well else "degraded" if catalog.ready else "waiting",
+        "detail": None if catalog.ready else _why_not_ready(host),
+        "host": host.settings.host_name,
+        "version": release.VERSION,
+        "models": [
+            {
+                "name": name,
+                "version": served.version.version if served else None,
+                "problem": catalog.problems.get(name),
+            }
+            for name in catalog.names()
+            for served in [catalog.champions.get(name)]
+        ],
+        "links": links,
+    }
+
+
+def _link(host: Host, name: str, url: str) -> dict[str, Any]:
+    checked = host.links.states.get(name)
+    if checked is None:
+        return {"url": url, "healthy": False, "detail": "not checked yet", "checked": None}
+    state, moment = checked
+    return {"url": url, "healthy": state.healthy, "detail": state.detail, "checked": moment}
+
+
+def _why_not_ready(host: Host) -> str:
+    catalog = host.catalog
+    if not catalog.recovered:
+        return "the last good copies are being loaded"
+    if catalog.away is not None:
+        return f"the registry is away and there is no last good copy: {catalog.away}"
+    if catalog.problems:
+        return "; ".join(f"{name}: {why}" for name, why in sorted(catalog.problems.items()))
+    alias = host.settings.model_alias
+    return f"no model in the registry has the alias {alias} yet; POST /v1/trainings makes one"

@@ -1,0 +1,37 @@
+"""What the routes share: one object that the application carries."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from api_host.airflow_client import AirflowClient
+from api_host.catalog import Catalog
+from api_host.extras import Extras
+from api_host.links import Links
+from api_host.settings import ApiSettings
+
+
+@dataclass(frozen=True)
+class Host:
+    """The parts of a running API host.
+
+    `catalog`: the models that are served.
+    `extras`: further versions, loaded when they are asked for.
+    `links`: how the other servers are.
+    `airflow`: the client of Airflow.
+    `threads`: where predictions run, so that nothing else waits for them.
+    """
+
+    settings: ApiSettings
+    catalog: Catalog
+    extras: Extras
+    links: Links
+    airflow: AirflowClient
+    threads: Executor
+
+
+def host_of(request: Request) -> Host:
+    """The host whose application got this request."""
+    return cast("Host", request.app.state.host)

@@ -1,0 +1,67 @@
+"""Brings a model version into memory: from disk, or from the registry by way of the disk."""
+
+import asyncio
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api_host.registry import ModelVersion, Registry
+from api_host.store import Copy, Store
+
+if TYPE_CHECKING:
+    from api_host.model import Description, Model
+
+MLMODEL = "MLmodel"
+
+
+class Loader:
+    """Loads one model at a time, so that loading never takes more than one core from predictions.
+
+    `registry`: where versions come from.
+    `store`: where their copies are kept.
+    `trusted`: types of the operator's own that a model file may hold.
+    """
+
+    def __init__(self, registry: Registry, store: Store, trusted: Collection[str]) -> None:
+        self._registry = registry
+        self._store = store
+        self._trusted = trusted
+        self._one = asyncio.Lock()
+
+    async def load(self, version: ModelVersion) -> "Model":
+        """The model, warmed up. What went wrong is one of `ApiError`."""
+        async with self._one:
+            copy = await asyncio.to_thread(self._store.find, version)
+            if copy is None:
+                copy = await self._download(version)
+            return await self.load_copy(copy)
+
+    async def load_copy(self, copy: Copy) -> "Model":
+        """The model of a copy that is on disk."""
+        return await asyncio.to_thread(_load, copy.folder, self._trusted)
+
+    async def _download(self, version: ModelVersion) -> Copy:
+        files = await self._registry.files(version)
+        with self._store.adding(version) as folder:
+            await files.download(MLMODEL, folder / MLMODEL)
+            description = await asyncio.to_thread(_describe, folder / MLMODEL)
+            await files.download(description.file, folder / description.file)
+            if description.example is not None:
+                await files.download(description.example, folder / description.example)
+        copy = await asyncio.to_thread(self._store.find, version)
+        if copy is None:
+            raise RuntimeError(f"{version} is gone from the disk as soon as it was written")
+        return copy
+
+
+def _load(folder: Path, trusted: Collection[str]) -> "Model":
+    # Imported here, in a thread, for scikit-learn takes seconds: not before this host answers.
+    from api_host.model import load  # noqa: PLC0415
+
+    return load(folder, trusted)
+
+
+def _describe(path: Path) -> "Description":
+    from api_host.model import describe  # noqa: PLC0415
+
+    return describe(path.read_bytes())

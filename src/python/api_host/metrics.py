@@ -1,0 +1,38 @@
+"""What Prometheus may ask this host."""
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_host.registry import ModelVersion
+
+REQUESTS = Counter(
+    "tripod_api_requests", "Requests answered.", ("route", "method", "status"), registry=REGISTRY
+)
+SECONDS = Histogram(
+    "tripod_api_request_seconds",
+    "Time from the first byte of a request to the last of its answer.",
+    ("route",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+ROWS = Counter("tripod_api_predicted_rows", "Rows predicted.", ("model", "version"))
+SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
+SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
+REFUSALS = Counter(
+    "tripod_api_model_problems", "How often a version could not be served.", ("model",)
+)
+LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
+
+
+def served(version: ModelVersion, before: ModelVersion | None) -> None:
+    """Notes that a version serves, instead of the one before."""
+    if before is not None:
+        SERVED.labels(before.name, before.version).set(0)
+    SERVED.labels(version.name, version.version).set(1)
+    SWAPS.labels(version.name).inc()
+
+
+async def metrics(_: Request) -> Response:
+    """`GET /metrics`."""
+    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,128 @@
+"""Problem documents (RFC 9457): every answer that is not a success has this one form."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 100
+"""How many mistakes one document names: a body with a million of them is not answered in kind."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem that a program can tell from others.
+
+    `name`: the end of its `type`, which never changes.
+    `status`: of the HTTP response.
+    `title`: what it is, always in the same words.
+    """
+
+    name: str
+    status: int
+    title: str
+
+    @property
+    def type(self) -> str:
+        """The URI that stands for this kind."""
+        return f"urn:tripod:problem:{self.name}"
+
+
+INVALID_BODY = Kind("invalid-body", 400, "The body could not be read")
+INVALID_HEADER = Kind("invalid-header", 400, "A header is not right")
+NOT_FOUND = Kind("not-found", 404, "There is nothing here")
+UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model")
+UNKNOWN_TRAINING = Kind("unknown-training", 404, "There is no such training")
+METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This path does not take this method")
+SLOW_BODY = Kind("slow-body", 408, "The body took too long to arrive")
+KEY_REUSED = Kind("idempotency-key-reused", 422, "The idempotency key belongs to another request")
+BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
+TOO_MANY_ROWS = Kind("too-many-rows", 413, "The request has too many rows")
+UNSUPPORTED_MEDIA_TYPE = Kind("unsupported-media-type", 415, "This content type is not understood")
+INVALID_INPUT = Kind("invalid-input", 422, "The input does not answer what the model asks for")
+INVALID_TRAINING = Kind("invalid-training", 422, "The training cannot be started like this")
+PREDICTION_FAILED = Kind("prediction-failed", 422, "The model could not predict from this input")
+MODEL_REFUSED = Kind("model-refused", 422, "This model is not one that this host loads")
+INTERNAL = Kind("internal", 500, "Something went wrong here")
+NO_MODEL = Kind("no-model", 503, "No model is served yet")
+PREDICTION_TIMEOUT = Kind("prediction-timeout", 503, "The prediction took too long")
+REGISTRY_AWAY = Kind("registry-away", 503, "MLflow does not answer")
+AIRFLOW_AWAY = Kind("airflow-away", 503, "Airflow does not answer")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing that is wrong with a body.
+
+    `pointer`: where, as a JSON Pointer (RFC 6901) into the body.
+    `detail`: what, for a person.
+    """
+
+    pointer: str
+    detail: str
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
+    """An answer that is not a success; raise it anywhere below a route.
+
+    `kind`: which one it is.
+    `detail`: what happened this time, for a person.
+    `mistakes`: what is wrong with the body, and where.
+    `retry_after`: seconds after which the same request may succeed.
+    `members`: further members of the document.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        mistakes: Iterable[Mistake] = (),
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.mistakes = tuple(mistakes)
+        self.headers = dict(headers or {})
+        self.members = members
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
+
+    def document(self, request_id: str | None = None) -> dict[str, Any]:
+        """The members of the document, ready for JSON."""
+        document: dict[str, Any] = {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            **self.members,
+        }
+        if self.mistakes:
+            document["errors"] = [
+                {"pointer": mistake.pointer, "detail": mistake.detail}
+                for mistake in self.mistakes[:MOST_ERRORS]
+            ]
+            document["errors_total"] = len(self.mistakes)
+        if request_id is not None:
+            document["request_id"] = request_id
+        return document
+
+    def response(self, request_id: str | None = None) -> Response:
+        """The HTTP response that says so."""
+        return Response(
+            msgspec.json.encode(self.document(request_id)),
+            self.kind.status,
+            self.headers,
+            MEDIA_TYPE,
+        )
+
+
+def pointer(*steps: str | int) -> str:
+    """The JSON Pointer that takes these steps from the top of a document."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)

@@ -1,0 +1,214 @@
+"""A model's signature, compiled once: rows or columns in, a checked table out."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from api_host.errors import ModelRefusedError
+from api_host.kinds import KINDS, Kind
+from api_host.problems import INVALID_INPUT, Mistake, Problem, pointer
+
+Table: TypeAlias = pd.DataFrame | NDArray[Any]
+"""What a model predicts from."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """An input of a model.
+
+    `name`: of the column; its position where the signature has no names.
+    `required`: whether every request must have it.
+    """
+
+    name: str | int
+    kind: Kind
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes.
+
+    `columns`: its inputs, in order.
+    `named`: whether they have names.
+    `is_tensor`: whether the model takes an array rather than a data frame.
+    """
+
+    columns: tuple[Column, ...]
+    named: bool
+    is_tensor: bool
+
+    def table(self, columns: Mapping[str | int, NDArray[Any]]) -> Table:
+        """Checked columns in the form that the model predicts from."""
+        if self.is_tensor:
+            return np.column_stack(list(columns.values()))
+        frame = {
+            # Pandas finds its own type for text, as it did when the model was trained.
+            name: array.tolist() if array.dtype.hasobject else array
+            for name, array in columns.items()
+        }
+        return pd.DataFrame(frame)
+
+    def from_rows(self, rows: Sequence[Any]) -> Table:
+        """Checks rows: objects where the columns have names, else arrays."""
+        mistakes = list(self._misshapen(rows))
+        if mistakes:
+            raise _invalid(mistakes)
+        present = self.columns
+        if self.named:
+            present = tuple(c for c in present if c.required or any(c.name in row for row in rows))
+            lists = {c.name: [row.get(c.name) for row in rows] for c in present}
+        else:
+            lists = {c.name: [row[index] for row in rows] for index, c in enumerate(present)}
+        return self._checked(present, lists, lambda name, row: pointer("rows", row, name))
+
+    def from_columns(self, columns: Mapping[str, Any]) -> Table:
+        """Checks columns: an object of arrays of the same length."""
+        mistakes = list(self._wrong_names(columns, "columns"))
+        mistakes += [
+            Mistake(pointer("columns", name), f"must be an array, and is {_described(values)}")
+            for name, values in columns.items()
+            if not isinstance(values, list)
+        ]
+        if not mistakes and len({len(values) for values in columns.values()}) > 1:
+            lengths = ", ".join(f"{name} has {len(values)}" for name, values in columns.items())
+            mistakes = [Mistake("/columns", f"must be of one length: {lengths}")]
+        if mistakes:
+            raise _invalid(mistakes)
+        present = tuple(column for column in self.columns if column.name in columns)
+        lists = {column.name: columns[str(column.name)] for column in present}
+        return self._checked(present, lists, lambda name, row: pointer("columns", name, row))
+
+    def _misshapen(self, rows: Sequence[Any]) -> Iterable[Mistake]:
+        names = {column.name for column in self.columns}
+        all_required = all(column.required for column in self.columns)
+        for index, row in enumerate(rows):
+            if self.named and isinstance(row, dict):
+                if not (all_required and row.keys() == names):
+                    yield from self._wrong_names(row, "rows", index)
+            elif not self.named and isinstance(row, list):
+                if len(row) != len(self.columns):
+                    detail = f"must have {len(self.columns)} values, and has {len(row)}"
+                    yield Mistake(pointer("rows", index), detail)
+            else:
+                form = "an object, column names to values" if self.named else "an array of values"
+                yield Mistake(pointer("rows", index), f"must be {form}, and is {_described(row)}")
+
+    def _wrong_names(self, found: Mapping[str, Any], *steps: str | int) -> Iterable[Mistake]:
+        if not self.named:
+            detail = "the columns of this model have no names: send rows, each an array of values"
+            yield Mistake(pointer(*steps), detail)
+            return
+        names = {column.name for column in self.columns}
+        for column in self.columns:
+            if column.required and column.name not in found:
+                yield Mistake(pointer(*steps, column.name), "is missing")
+        for name in found:
+            if name not in names:
+                yield Mistake(pointer(*steps, name), "is not a column of this model")
+
+    def _checked(
+        self,
+        columns: Iterable[Column],
+        lists: Mapping[str | int, Sequence[Any]],
+        place: Callable[[str | int, int], str],
+    ) -> Table:
+        arrays = {}
+        mistakes = []
+        for column in columns:
+            values = lists[column.name]
+            array = column.kind.array(values)
+            if array is None:
+                array, wrong = _one_by_one(column, values)
+                mistakes += [Mistake(place(column.name, row), detail) for row, detail in wrong]
+            arrays[column.name] = array
+        if mistakes:
+            raise _invalid(mistakes)
+        return self.table(arrays)
+
+
+def _one_by_one(
+    column: Column, values: Sequence[Any]
+) -> tuple[NDArray[Any], list[tuple[int, str]]]:
+    good, wrong = [], []
+    for row, value in enumerate(values):
+        try:
+            good.append(column.kind.convert(value))
+        except (ValueError, TypeError, OverflowError):
+            wrong.append((row, f"must be {column.kind.expected}, and is {_described(value)}"))
+    if wrong:
+        return np.empty(0), wrong
+    return np.array(good, dtype=column.kind.dtype), wrong
+
+
+def _invalid(mistakes: list[Mistake]) -> Problem:
+    first = mistakes[0]
+    more = f", and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
+    return Problem(INVALID_INPUT, f"{first.pointer} {first.detail}{more}", mistakes=mistakes)
+
+
+def _described(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case str():
+            return f"the string {json.dumps(value[:40], ensure_ascii=False)}"
+        case _:
+            return str(value)[:40]
+
+
+def compile_signature(inputs: str | None) -> Signature | None:
+    """The checker for a signature's inputs, which MLflow keeps as JSON in the MLmodel file."""
+    if inputs is None:
+        return None
+    specs = json.loads(inputs)
+    if specs[0]["type"] == "tensor":
+        return _compile_tensor(specs)
+    named = specs[0].get("name") is not None
+    columns = tuple(
+        Column(spec["name"] if named else index, _kind(spec), spec.get("required", True))
+        for index, spec in enumerate(specs)
+    )
+    return Signature(columns, named, is_tensor=False)
+
+
+def _kind(spec: Mapping[str, Any]) -> Kind:
+    kind = KINDS.get(spec["type"])
+    if kind is None:
+        raise ModelRefusedError(
+            f"its signature has a column of type {spec['type']}, and only"
+            f" {', '.join(KINDS)} are served"
+        )
+    return kind
+
+
+def _compile_tensor(specs: Sequence[Mapping[str, Any]]) -> Signature:
+    shape = specs[0]["tensor-spec"]["shape"]
+    if (
+        len(specs) > 1
+        or specs[0].get("name") is not None
+        or len(shape) != len(("rows", "columns"))
+        or shape[1] < 1
+    ):
+        raise ModelRefusedError(
+            "its signature is not one array of rows and columns; log it with"
+            " infer_signature() of a data frame"
+        )
+    dtype = np.dtype(specs[0]["tensor-spec"]["dtype"])
+    kind = next((kind for kind in KINDS.values() if kind.dtype == dtype), None)
+    if kind is None or dtype.hasobject:
+        raise ModelRefusedError(f"its signature has an array of {dtype}, which is not served")
+    return Signature(
+        tuple(Column(index, kind) for index in range(shape[1])), named=False, is_tensor=True
+    )
