@@ -1,0 +1,1 @@
+"""The linters that Pants does not download from PyPI by itself."""
