@@ -1,6 +1,7 @@
-"""What the command lines of all hosts share: `version`, `config`, `--env-file`, errors without tracebacks."""
+"""What the command lines of all hosts share: `version`, `config`, errors without tracebacks."""
 
 import dataclasses
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +12,19 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hostkit import release
-from hostkit.errors import HostError
+from hostkit.errors import HostError, SettingsError
 from hostkit.settings import AnySettings, Loaded, Setting, Settings, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FAULTS_OF_THE_MACHINE = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS}
+"""What the operator mends, and a traceback says nothing about."""
+
+_WIDTH_FOR_PIPES = 10_000
+"""Of a table that a program reads: one line a setting."""
 
 
 class HostGroup(click.Group):
@@ -42,9 +50,25 @@ def _sentences_for_errors(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except HostError as error:
-        for line in str(error).splitlines():
-            click.secho(f"error: {line}", fg="red", err=True)
+        if isinstance(error, SettingsError):
+            _print_warnings(error.warnings)
+        _print_errors(*str(error).splitlines())
         ctx.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _FAULTS_OF_THE_MACHINE:
+            raise
+        _print_errors(f"{error.filename or 'a file'} cannot be used: {error.strerror}")
+        ctx.exit(HostError.exit_code)
+
+
+def _print_errors(*sentences: str) -> None:
+    for sentence in sentences:
+        click.secho(f"error: {sentence}", fg="red", err=True)
+
+
+def _print_warnings(sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        click.secho(f"warning: {sentence}", fg="yellow", err=True)
 
 
 def env_file_option(command: Command) -> Command:
@@ -67,8 +91,7 @@ def json_option(command: Command) -> Command:
 def load_settings(model: type[AnySettings], env_file: Path | None) -> Loaded[AnySettings]:
     """Reads a host's settings and shows its warnings on standard error."""
     loaded = load(model, env_file=env_file)
-    for warning in loaded.warnings:
-        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    _print_warnings(loaded.warnings)
     return loaded
 
 
@@ -124,7 +147,7 @@ def _print_table(settings: tuple[Setting, ...]) -> None:
         table.add_column(heading, overflow="fold")
     for setting in settings:
         value = "" if setting.value is None else setting.value
-        table.add_row(setting.name, value, str(setting.origin), setting.description)
-    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200).print(
-        table
-    )
+        cells = (setting.name, value, str(setting.origin), setting.description)
+        table.add_row(*(Text(cell) for cell in cells))  # As it is: '[fd00::1]' is no markup.
+    width = None if sys.stdout.isatty() else _WIDTH_FOR_PIPES
+    Console(file=sys.stdout, width=width).print(table)

@@ -4,6 +4,19 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("it must be an absolute path")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+"""A path that means the same in every working directory."""
 
 
 def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -17,9 +30,9 @@ def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> 
 
 
 def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) -> str:
-    """The text of `path`, which is made once: of several processes one wins and all read the same."""
+    """The text of `path`, made once: of several processes one wins, and all read the same."""
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         pass
     temporary = _write_beside(path, create(), mode)
@@ -30,18 +43,24 @@ def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) 
         pass  # Another process was first.
     finally:
         temporary.unlink(missing_ok=True)
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 def _write_beside(path: Path, content: str | bytes, mode: int) -> Path:
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(descriptor, mode)
-        os.fsync(descriptor)
-    return Path(name)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # A full disk does not say whose write it refused.
+        raise
+    return temporary
 
 
 def _sync_folder(folder: Path) -> None:

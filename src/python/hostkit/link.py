@@ -1,8 +1,10 @@
 """A server that a host calls: whether it answers, and if not, at which step and why."""
 
+import asyncio
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -44,25 +46,41 @@ async def check(link: Link, client: httpx.AsyncClient) -> LinkState:
     """Asks a server for its health. Never raises for what the server or the network does."""
     start = time.monotonic()
     try:
-        response = await client.get(f"{link.url}{link.health_path}", timeout=TIMEOUT_SECONDS)
-        healthy, detail = response.is_success, f"{link.health_path} answered {response.status_code}"
-    except httpx.HTTPError as error:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            response = await client.get(f"{link.url}{link.health_path}")
+        healthy, detail = response.is_success, _answer(link, response)
+    except (httpx.HTTPError, TimeoutError) as error:
         healthy, detail = False, _diagnosis(link, error)
     return LinkState(healthy, detail, time.monotonic() - start)
 
 
-def _diagnosis(link: Link, error: httpx.HTTPError) -> str:
+def _answer(link: Link, response: httpx.Response) -> str:
+    answer = f"{link.health_path} answered {response.status_code}"
+    if response.is_redirect:
+        return f"{answer} and leads to {response.headers['location']}: check {link.variable}"
+    return answer
+
+
+def _diagnosis(link: Link, error: httpx.HTTPError | TimeoutError) -> str:
     host = httpx.URL(link.url).host
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         match cause:
+            case TimeoutError() | httpx.TimeoutException():
+                seconds = f"{TIMEOUT_SECONDS:g} s"
+                return f"{link.url} did not answer within {seconds}: check network and firewalls"
             case socket.gaierror():
                 return f"the name {host} is unknown: check {link.variable}"
             case ssl.SSLCertVerificationError():
                 return f"the certificate of {host} is not trusted: {cause.verify_message}"
+            case ssl.SSLError():
+                return f"{link.url} does not speak TLS: should {link.variable} begin with http://?"
             case ConnectionRefusedError():
                 return f"{link.url} refuses connections: is it running?"
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.TimeoutException):
-        return f"{link.url} did not answer within {TIMEOUT_SECONDS:g} s: check the network and firewalls"
     return f"{link.url} cannot be reached ({error or type(error).__name__}): check {link.variable}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -3,9 +3,11 @@
 import logging
 import logging.config
 import sys
+from types import TracebackType
 from typing import Any
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
 _SHARED: list[Processor] = [
@@ -20,7 +22,10 @@ _SHARED: list[Processor] = [
 
 
 def configure(*, level: str = "INFO") -> None:
-    """Sends structlog and the standard library's loggers to standard error in the same form."""
+    """Sends structlog, the standard library's loggers and warnings, and a crash to standard error.
+
+    All in the same form.
+    """
     logging.config.dictConfig(logging_config(level=level, json=not sys.stderr.isatty()))
     structlog.configure(
         processors=[
@@ -32,14 +37,20 @@ def configure(*, level: str = "INFO") -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
+    sys.excepthook = _log_crash
 
 
 def logging_config(*, level: str, json: bool) -> dict[str, Any]:
     """The same form as a dictionary for `logging.config.dictConfig`, for servers that take one."""
+    # Without the local variables of each frame: passwords are among them.
     render: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
+        ]
         if json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     return {
         "version": 1,
@@ -60,3 +71,12 @@ def logging_config(*, level: str, json: bool) -> dict[str, Any]:
         },
         "root": {"level": level, "handlers": ["stderr"]},
     }
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        structlog.get_logger("crash").critical(str(error), exc_info=(kind, error, traceback))

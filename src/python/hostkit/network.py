@@ -7,6 +7,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+_HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?)+", re.IGNORECASE)
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a name that a host can have, or an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
+    return True
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens on `host`."""
@@ -36,8 +47,13 @@ def _http_url(text: str) -> str:
         raise ValueError(f"not a URL: {error}") from None
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"the scheme is {parts.scheme!r}; it must be http or https")
-    if not parts.hostname or any(character.isspace() for character in text):
-        raise ValueError("a URL names a host, and has no blanks")
+    if any(character.isspace() for character in text):
+        raise ValueError("a URL has no blanks")
+    if not is_host(parts.hostname or ""):
+        raise ValueError(
+            f"{parts.hostname or ''!r} is no host: it must be a name of letters, digits, dots and"
+            " hyphens, or an address"
+        )
     if parts.username or parts.password:
         raise ValueError("a URL must not hold a user or password; they have settings of their own")
     if parts.query or parts.fragment:
@@ -53,7 +69,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _listen_address(text: str) -> str:
-    if text.startswith("[") or "/" in text or any(character.isspace() for character in text):
+    if not is_host(text):
         raise ValueError("write a bare name or address to listen on, without port or brackets")
     return text
 

@@ -25,7 +25,7 @@ class Release:
 
 
 def describe(distributions: tuple[str, ...]) -> Release:
-    """This release, with the versions of the distributions that are named."""
+    """What this release is, with the versions of the distributions that are named."""
     return Release(
         version=VERSION,
         revision=_revision(),

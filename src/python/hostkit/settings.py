@@ -7,21 +7,30 @@ is the variable's name.
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from hostkit.errors import SettingsError
 from hostkit.network import redacted
+from hostkit.sources import (
+    DEFAULT,
+    Origin,
+    Value,
+    read_credentials,
+    read_env_file,
+    read_environment,
+)
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what `LoadCredential=` names (systemd.exec(5))."""
+
+_LIKENESS_OF_A_TYPO = 0.87
 
 
 class Settings(BaseModel):
@@ -54,33 +63,6 @@ class Settings(BaseModel):
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a value was found.
-
-    `place`: "default", "environment", or the path of an env file or a credential.
-    `line`: the line within an env file, counted from 1.
-    """
-
-    place: str
-    line: int | None = None
-
-    def __str__(self) -> str:
-        return self.place if self.line is None else f"{self.place} line {self.line}"
-
-
-DEFAULT = Origin("default")
-ENVIRONMENT = Origin("environment")
-
-
-@dataclass(frozen=True)
-class Value:
-    """The text of a variable and where it was found."""
-
-    text: str = field(repr=False)
-    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -120,104 +102,90 @@ def load(
     """
     if environment is None:
         environment = os.environ
-    values = dict(_read_env_file(env_file or model.env_file(), required=env_file is not None))
-    values |= {name: Value(text, ENVIRONMENT) for name, text in environment.items()}
-    values |= _read_credentials(environment.get(CREDENTIALS_DIRECTORY), model)
-    # `KEY=` in an env file is how an operator says "not set".
-    values = {name: value for name, value in values.items() if value.text}
-    known = {name: value.text for name, value in values.items() if name in model.variables()}
+    sources = [
+        read_env_file(env_file or model.env_file(), required=env_file is not None),
+        read_environment(environment),
+    ]
+    if directory := environment.get(CREDENTIALS_DIRECTORY):
+        sources.append(read_credentials(Path(directory)))
+    values = {name: value for source in sources for name, value in source.values.items()}
+    problems = [problem for source in sources for problem in source.problems]
+    warnings = [warning for source in sources for warning in source.warnings]
+    warnings += _likely_typos(model, values)
     try:
-        settings = model.model_validate(known)
-    except ValidationError as error:
-        problems = [_problem(model, details, values) for details in error.errors()]
-        raise SettingsError("\n".join(problems)) from None
-    return Loaded(settings, values, tuple(_warnings(model, values)))
-
-
-def _read_env_file(path: Path, *, required: bool) -> Iterator[tuple[str, Value]]:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
-    except FileNotFoundError:
-        if required:
-            raise SettingsError(
-                f"{path} does not exist: create it, or name another env file"
-            ) from None
-        return
-    except OSError as error:
-        raise SettingsError(
-            f"{path} cannot be read ({error.strerror}): run as root or as the host's user"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(
-            f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8"
-        ) from None
-    broken = [binding.original for binding in bindings if binding.error]
-    if broken:
-        raise SettingsError(
-            "\n".join(
-                f"{path} line {original.line} is not an assignment: write NAME=value"
-                for original in broken
-            )
+        settings = model.model_validate(
+            {name: value.text for name, value in values.items() if name in model.variables()}
         )
-    for binding in bindings:
-        if binding.key is not None:
-            # The parser counts blank lines and comments above an assignment as its own.
-            skipped = len(binding.original.string) - len(binding.original.string.lstrip())
-            line = binding.original.line + binding.original.string[:skipped].count("\n")
-            yield binding.key, Value(binding.value or "", Origin(str(path), line))
+    except ValidationError as error:
+        problems += _problems(model, error.errors(), values)
+    if problems:
+        raise SettingsError("\n".join(problems), warnings=tuple(warnings))
+    return Loaded(settings, values, tuple(warnings))
 
 
-def _read_credentials(directory: str | None, model: type[Settings]) -> dict[str, Value]:
-    if directory is None:
-        return {}
-    values = {}
-    for path in sorted(Path(directory).iterdir()):
-        try:
-            text = path.read_text(encoding="utf-8").rstrip("\n")
-        except (OSError, UnicodeDecodeError):
-            if path.name not in model.variables():
-                continue  # Not one of ours: a certificate or a key that is read elsewhere.
-            raise SettingsError(f"{path} cannot be read as UTF-8 text") from None
-        values[path.name] = Value(text, Origin(str(path)))
-    return values
+def _problems(
+    model: type[Settings], errors: Iterable[ErrorDetails], values: Mapping[str, Value]
+) -> Iterator[str]:
+    for details in errors:
+        if not details["loc"]:  # A validator of the whole model: its message names the variables.
+            yield _reason(details)
+        elif details["type"] != "default_factory_not_called":  # Only follows from another one.
+            yield _problem(model, details, values)
 
 
 def _problem(model: type[Settings], details: ErrorDetails, values: Mapping[str, Value]) -> str:
-    if not details["loc"]:  # A validator of the whole model: its message names the variables.
-        return _reason(details)
     variable = str(details["loc"][0]).upper()
     info = model.variables()[variable]
+    advice = f"; for example {variable}={info.examples[0]}" if info.examples else ""
+    if details["type"] == "missing":
+        return f"{variable} is not set: {info.description}{advice}"
     value = values.get(variable)
-    if value is None and details["type"] == "missing":
-        found = f"{variable} is not set"
-    elif value is None:
+    if value is None:
         found = f"{variable} is not right by default"
     elif _is_secret(info):
         found = f"{variable} is wrong in {value.origin}"
     else:
         found = f"{variable} is {redacted(value.text)!r} in {value.origin}"
-    advice = f"; for example {variable}={info.examples[0]}" if info.examples else ""
-    if details["type"] == "missing":
-        return f"{found}: {info.description}{advice}"
     return f"{found}: {_reason(details)}{advice}"
 
 
+_REASONS = {
+    "bool_parsing": "it must be true or false",
+    "enum": "it must be {expected}",
+    "finite_number": "it must be a finite number",
+    "float_parsing": "it must be a number",
+    "greater_than": "it must be more than {gt}",
+    "greater_than_equal": "it must be {ge} or more",
+    "int_from_float": "it must be a whole number",
+    "int_parsing": "it must be a whole number",
+    "less_than": "it must be less than {lt}",
+    "less_than_equal": "it must be {le} or less",
+    "literal_error": "it must be {expected}",
+    "string_pattern_mismatch": "it must match the pattern {pattern}",
+    "string_too_long": "it must not be longer than {max_length} characters",
+    "string_too_short": "it must not be shorter than {min_length} characters",
+    "value_error": "{error}",
+}
+"""What a person is told, by Pydantic's type of error."""
+
+
 def _reason(details: ErrorDetails) -> str:
-    return details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if template := _REASONS.get(details["type"]):
+        return template.format_map(details.get("ctx", {}))
+    return details["msg"]
 
 
 def _is_secret(info: FieldInfo) -> bool:
     return info.annotation in (SecretStr, SecretStr | None)
 
 
-def _warnings(model: type[Settings], values: Mapping[str, Value]) -> Iterator[str]:
+def _likely_typos(model: type[Settings], values: Mapping[str, Value]) -> Iterator[str]:
     known = model.variables()
+    unset = [name for name in known if name not in values]
     for name, value in values.items():
         if name in known or name.startswith("_"):
             continue
-        unset = [candidate for candidate in known if candidate not in values]
-        alike = difflib.get_close_matches(name, unset, n=1, cutoff=0.9)
+        alike = difflib.get_close_matches(name.upper(), unset, n=1, cutoff=_LIKENESS_OF_A_TYPO)
         if alike:
             yield f"{name} in {value.origin} is not a setting: did you mean {alike[0]}?"
 

@@ -30,7 +30,8 @@ def allowed_hosts(settings: MlflowSettings, own_names: Iterable[str]) -> tuple[s
     # MLflow's own pattern for a private network, 10.*, lets the website 10.evil.example through:
     # ours end with a number, as no domain does.
     private = [f"{network}*.{digits}" for network in _PRIVATE for digits in _DIGITS]
-    patterns = [*(glob.escape(name) for name in names), *private, "[[]f[cd]*]"]
+    private.append("[[]f[cd]*]")
+    patterns = [*(glob.escape(name) for name in names), *private]
     return tuple(dict.fromkeys([*names, *private, *(f"{pattern}:*" for pattern in patterns)]))
 
 

@@ -55,6 +55,8 @@ def migrate(uri: str) -> Schema:
 
 def _state(uri: str) -> Schema:
     engine = sqlalchemy.create_engine(uri)
+    if engine.dialect.name == "sqlite":
+        Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
     try:
         with engine.connect() as connection:
             tables = sqlalchemy.inspect(connection).get_table_names()
@@ -91,8 +93,9 @@ def _explained(uri: str) -> Iterator[None]:
     """Turns what the database refuses into one sentence."""
     try:
         yield
-    except SQLAlchemyError as error:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
+    except (OSError, SQLAlchemyError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = str(cause).splitlines()[0]
         raise HostError(
             f"the database {redacted(uri)} cannot be used ({reason}): check"
             " MLFLOW_BACKEND_STORE_URI, and that the database is up"

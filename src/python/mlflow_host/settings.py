@@ -1,11 +1,12 @@
 """The settings of the MLflow host."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
 
@@ -23,7 +24,7 @@ def _database_uri(text: str) -> str:
 
 
 def _artifacts_destination(text: str) -> str:
-    if not PurePosixPath(text).is_absolute() and not urlsplit(text).scheme:
+    if not text.startswith("/") and not urlsplit(text).scheme:
         raise ValueError("a folder must be an absolute path, and an object store a URI")
     return text
 
@@ -50,7 +51,7 @@ class MlflowSettings(Settings):
         description="URL by which other machines reach this server",
         examples=["http://mlflow:5000"],
     )
-    state_directory: Path = Field(
+    state_directory: AbsolutePath = Field(
         Path("/var/lib/mlflow-host"),
         description="Folder below which the two defaults that follow are; systemd sets it",
         examples=["/var/lib/mlflow-host"],
