@@ -20,7 +20,7 @@ SERVE_SECONDS = 60.0
 
 POLL_SECONDS = 0.2
 
-Answer = TypeVar("Answer")
+Answer = TypeVar("Answer", bound=BaseModel)
 Document = TypeVar("Document", bound=BaseModel)
 Scalar = bool | int | float | str | None
 
@@ -115,18 +115,21 @@ def train(
     Returns the training's id and what it came to.
     """
 
-    def begin() -> Training | None:
+    def begin() -> Training | str:
         response = api.post("/v1/trainings", json=parameters)
-        # Just started, Airflow may not have read the DAG yet.
-        late = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        return None if late else _parse(Training, response)
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            # Just started, Airflow may not have read the DAG yet.
+            return f"asking for a training ({response.json()['detail']})"
+        return _parse(Training, response)
 
-    def end() -> Training | None:
+    def end() -> Training | str:
         seen = _parse(Training, api.get(f"/v1/trainings/{training.id}"))
-        return seen if seen.state in ("succeeded", "failed") else None
+        return (
+            seen if seen.state in ("succeeded", "failed") else f"training {seen.id} ({seen.state})"
+        )
 
-    training = _wait(hosts, begin, TRAIN_SECONDS, "asking for a training", progress)
-    ended = _wait(hosts, end, TRAIN_SECONDS, f"training {training.id}", progress)
+    training = _wait(hosts, begin, TRAIN_SECONDS, progress)
+    ended = _wait(hosts, end, TRAIN_SECONDS, progress)
     if ended.result is None:
         raise JourneyError(f"training {ended.id} {ended.state}: {ended.problem}")
     return ended.id, ended.result
@@ -137,15 +140,15 @@ def wait_until_served(
 ) -> ServedModel:
     """Waits until the API serves a version, and returns its document of the model."""
 
-    def served() -> ServedModel | None:
+    def served() -> ServedModel | str:
         response = api.get(f"/v1/models/{champion.name}")
-        if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE):
-            return None
-        model = _parse(ServedModel, response)
-        return model if model.version == champion.version else None
+        if response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE):
+            model = _parse(ServedModel, response)
+            if model.version == champion.version:
+                return model
+        return f"waiting for {champion.name} version {champion.version} to be served"
 
-    what = f"waiting for {champion.name} version {champion.version} to be served"
-    return _wait(hosts, served, SERVE_SECONDS, what, progress)
+    return _wait(hosts, served, SERVE_SECONDS, progress)
 
 
 def predict(api: httpx.Client, model: ServedModel) -> Prediction:
@@ -155,18 +158,20 @@ def predict(api: httpx.Client, model: ServedModel) -> Prediction:
 
 
 def _wait(
-    hosts: Hosts, look: Callable[[], Answer | None], seconds: float, what: str, progress: Progress
+    hosts: Hosts, look: Callable[[], Answer | str], seconds: float, progress: Progress
 ) -> Answer:
+    """What `look` answers at last; until then it says what is being waited for."""
+    seen: Answer | str = ""
     for _ in _until(time.monotonic() + seconds):
         hosts.check_running()
-        progress.waiting(what)
         try:
-            answer = look()
+            seen = look()
         except httpx.TransportError as error:
-            raise JourneyError(f"{what}: the API does not answer ({error})") from None
-        if answer is not None:
-            return answer
-    raise JourneyError(f"{what} took longer than {seconds:.0f} s; see {hosts.state / 'logs'}")
+            raise JourneyError(f"the API does not answer ({error}) after {seen!r}") from None
+        if not isinstance(seen, str):
+            return seen
+        progress.waiting(seen)
+    raise JourneyError(f"{seen} took longer than {seconds:.0f} s; see {hosts.state / 'logs'}")
 
 
 def _until(deadline: float) -> Iterator[None]:
