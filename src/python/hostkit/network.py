@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-_HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.?)+", re.IGNORECASE)
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE | re.ASCII)
 
 
 def is_host(text: str) -> bool:
@@ -29,12 +30,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_PASSWORD = re.compile(r"(://[^/?#@\s]*?:)[^\s]*(?=@)|([?&]password=)[^&#\s]*", re.IGNORECASE)
-
-
 def redacted(text: str) -> str:
-    """The text with the passwords of the URLs in it hidden, for messages, logs and `config`."""
-    return _PASSWORD.sub(lambda match: f"{match[1] or match[2]}***", text)
+    """The text with the password of a URL in it hidden, for messages, logs and `config`."""
+    before, at, after = text.rpartition("@")
+    user = re.match(r".*?://[^:]*:" if "://" in before else r"[^:]*:", before, re.DOTALL)
+    if at and user:
+        text = f"{user[0]}***@{after}"
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def _http_url(text: str) -> str:

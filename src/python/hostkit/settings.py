@@ -164,6 +164,8 @@ _REASONS = {
     "string_pattern_mismatch": "it must match the pattern {pattern}",
     "string_too_long": "it must not be longer than {max_length} characters",
     "string_too_short": "it must not be shorter than {min_length} characters",
+    "too_long": "it is too long: {max_length} or fewer are allowed",
+    "too_short": "it is too short: {min_length} or more are needed",
     "value_error": "{error}",
 }
 """What a person is told, by Pydantic's type of error."""
