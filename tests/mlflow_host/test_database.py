@@ -14,7 +14,7 @@ from hostkit.errors import HostError
 from mlflow_host.database import Schema, migrate, prepare
 
 # MLflow and Alembic warn their own developers.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 SECRET = "s3cret"
 

@@ -37,8 +37,13 @@ def migrate(env_file: Path | None) -> None:
     settings = _prepare(env_file)
     from mlflow_host import database  # noqa: PLC0415
 
+    done = {
+        database.Schema.EMPTY: "made",
+        database.Schema.OLDER: "upgraded",
+        database.Schema.CURRENT: "up to date",
+    }
     before = database.migrate(settings.mlflow_backend_store_uri)
-    click.echo(f"The schema is this release's; before it was: {before.value}.")
+    click.echo(f"The schema of the database is {done[before]}.")
 
 
 def _prepare(env_file: Path | None) -> MlflowSettings:
@@ -46,6 +51,7 @@ def _prepare(env_file: Path | None) -> MlflowSettings:
     os.umask(0o077)  # A model is code: nobody else may write it, or read what it learned from.
     os.environ.update(loaded.environment())
     os.environ.update(server_environment(loaded.settings))
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # Seconds; else a silent server holds us up.
     log.configure()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # Else 70 lines of steps.
     return loaded.settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import Enum, auto
 from pathlib import Path
 
 import mlflow
@@ -19,11 +19,11 @@ from hostkit.network import redacted
 class Schema(Enum):
     """How the schema of a database stands to the one that this release of MLflow needs."""
 
-    EMPTY = "there was none"
-    CURRENT = "it was already"
-    OLDER = "it was an older one"
-    NEWER = "of a newer MLflow"
-    FOREIGN = "of another program"
+    EMPTY = auto()
+    CURRENT = auto()
+    OLDER = auto()
+    NEWER = auto()
+    FOREIGN = auto()  # It holds the tables of another program.
 
 
 def prepare(uri: str) -> None:
@@ -81,11 +81,13 @@ def _upgrade(uri: str) -> None:
 
 
 def _refusal(uri: str, state: Schema) -> HostError:
-    advice = {
-        Schema.NEWER: "install the newer release again, or restore the backup made before it",
-        Schema.FOREIGN: "name an empty database in MLFLOW_BACKEND_STORE_URI",
+    reason = {
+        Schema.NEWER: "has the schema of a newer MLflow: install the newer release again, or"
+        " restore the backup made before it",
+        Schema.FOREIGN: "holds the tables of another program: name an empty database in"
+        " MLFLOW_BACKEND_STORE_URI",
     }
-    return HostError(f"the database {redacted(uri)} has the schema {state.value}: {advice[state]}")
+    return HostError(f"the database {redacted(uri)} {reason[state]}")
 
 
 @contextmanager
@@ -96,7 +98,12 @@ def _explained(uri: str) -> Iterator[None]:
     except (OSError, SQLAlchemyError) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         reason = str(cause).splitlines()[0]
+        advice = (
+            "make it and its folder writable for this user, or name another file in"
+            " MLFLOW_BACKEND_STORE_URI"
+            if uri.startswith("sqlite")
+            else "check MLFLOW_BACKEND_STORE_URI, and that the database is up"
+        )
         raise HostError(
-            f"the database {redacted(uri)} cannot be used ({reason}): check"
-            " MLFLOW_BACKEND_STORE_URI, and that the database is up"
+            f"the database {redacted(uri)} cannot be used ({reason}): {advice}"
         ) from None

@@ -10,8 +10,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import structlog
 from hypercorn.asyncio import serve as serve_application
 from hypercorn.config import Config
+from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from hostkit.errors import HostError
@@ -23,6 +25,8 @@ SECONDS = 1.0
 
 GRACEFUL_TIMEOUT = 60 * SECONDS
 """How long a transfer in flight may go on after SIGTERM."""
+
+_log = structlog.get_logger("serve")
 
 
 def serve(settings: MlflowSettings) -> None:
@@ -44,7 +48,15 @@ def _application(settings: MlflowSettings) -> Any:
     with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
         application = importlib.import_module("mlflow.server.fastapi_app").app
     # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
-    return ProxyHeadersMiddleware(application, trusted_hosts=settings.forwarded_allow_ips)
+    proxied = ProxyHeadersMiddleware(application, trusted_hosts=settings.forwarded_allow_ips)
+
+    async def quiet(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await proxied(scope, receive, send)
+        except ClientDisconnect:  # In the middle of an upload, of which nothing is kept.
+            _log.warning("the client broke off its upload", path=scope["path"])
+
+    return quiet
 
 
 def _configuration(descriptor: int) -> Config:
