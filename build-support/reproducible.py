@@ -6,6 +6,7 @@ Clones the last commit twice, builds in both clones from empty caches, and compa
 import argparse
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,8 @@ def main() -> None:
     hosts = parser.parse_args().hosts or list(HOSTS)
     if unknown := set(hosts) - set(HOSTS):
         parser.error(f"there is no host {', '.join(sorted(unknown))}")
+    # Ended from outside, it clears away what it has made, which is large.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="tripod-", ignore_cleanup_errors=True) as temporary:
         _say(f"building {', '.join(hosts)} twice from empty caches; some minutes ...")
         try:
