@@ -88,7 +88,9 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__LOGGING__JSON_LOGS": str(json_logs),
-        # How long a task waits between its end and the start of the next one.
+        # Otherwise it writes six lines at each refresh, whether it found anything or not.
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.dag_processing.manager=WARNING",
+        # How long an ended task waits until the next one starts.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

@@ -25,7 +25,7 @@ def serve(component: Component, loaded: Loaded[AirflowSettings]) -> None:
         migrate.migrate(loaded.settings, environment, upgrade=False)
     else:
         migrate.wait_for_database(environment)
-    become_airflow((component, *component.arguments), environment)
+    _become((component, *component.arguments), environment)
 
 
 def prepare(loaded: Loaded[AirflowSettings]) -> dict[str, str]:
@@ -38,9 +38,9 @@ def prepare(loaded: Loaded[AirflowSettings]) -> dict[str, str]:
     )
 
 
-def become_airflow(arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    """Replaces this process by Airflow's command line; its logs go where ours go."""
+def _become(arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Replaces this process by Airflow's; its logs go where ours go."""
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    command = [sys.executable, "-m", "airflow", *arguments]
+    command = [sys.executable, "-m", "airflow_host.process", *arguments]
     os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)

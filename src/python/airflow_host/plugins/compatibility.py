@@ -1,14 +1,37 @@
 """What clients of Airflow 2 expect of the api-server: `/api/v1/health`, and HTTP Basic."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from airflow.api.common.airflow_health import get_airflow_health
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import FastAPI, HTTPException
 
 from airflow_host.basic_auth import BasicAuth
 
-old_api = FastAPI(title="What is left of Airflow 2's API", docs_url=None, redoc_url=None)
+
+@asynccontextmanager
+async def _first_request_to_execution_api(_: FastAPI) -> AsyncIterator[None]:
+    """Makes the api-server ready before it says so.
+
+    Airflow works out the routes that tasks call when the first task calls them, and answers nothing
+    else for these seconds, so that a health check would fail during the first DAG run.
+    """
+    from airflow.api_fastapi.main import app  # noqa: PLC0415 (is being imported with this plugin)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        await client.get("http://api-server/execution/health")
+    yield
+
+
+old_api = FastAPI(
+    title="What is left of Airflow 2's API",
+    docs_url=None,
+    redoc_url=None,
+    lifespan=_first_request_to_execution_api,
+)
 
 
 @old_api.get("/health")

@@ -1,0 +1,69 @@
+"""A process of Airflow: its own command line, after three things that it has no setting for."""
+
+import atexit
+import functools
+import gc
+import importlib
+import sys
+from typing import Any
+
+from airflow.__main__ import main as airflow
+from airflow.sdk.execution_time.supervisor import WatchedSubprocess
+
+from airflow_host.components import Component
+
+SECONDS_UNTIL_A_CLOSED_CHILD_HAS_ENDED = 0.05
+
+IMPORTED_BY_TASKS = (
+    "airflow.providers.standard.operators.python",
+    "airflow.sdk.execution_time.task_runner",
+    "mlflow.sklearn",
+    "pandas",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.pipeline",
+    "skops.io",
+)
+
+
+def main() -> None:
+    """Becomes the component that the first argument names."""
+    notice_the_end_of_children()
+    # At its end Python looks for garbage among all that an api-server imported: seconds, for nothing.
+    atexit.register(gc.freeze)
+    if sys.argv[1] == Component.SCHEDULER:
+        import_for_tasks()
+    airflow()  # type: ignore[no-untyped-call]
+
+
+def import_for_tasks() -> None:
+    """Imports what training needs before the scheduler forks.
+
+    Each task is a fork of a fork of the scheduler and shares what was imported before. To import
+    it takes longer than to train on a small table, and each task would do so again.
+    """
+    for module in IMPORTED_BY_TASKS:
+        importlib.import_module(module)
+
+
+def notice_the_end_of_children() -> None:
+    """Lets Airflow see soon that a child process ended.
+
+    A supervisor waits on its child's sockets, and then looks whether the child has ended. But a
+    child closes them a moment before it ends: that look comes too early, and the next one only
+    when the whole waiting time is up. That is 5 s for a task, which blocks its worker meanwhile,
+    and 10 s whenever a triggerer stops.
+    """
+    service: Any = WatchedSubprocess._service_subprocess  # noqa: SLF001
+
+    @functools.wraps(service)
+    def service_soon(self: WatchedSubprocess, max_wait_time: float, **options: Any) -> Any:
+        if not self.selector.get_map():
+            max_wait_time = min(max_wait_time, SECONDS_UNTIL_A_CLOSED_CHILD_HAS_ENDED)
+        return service(self, max_wait_time, **options)
+
+    setattr(WatchedSubprocess, service.__name__, service_soon)
+
+
+if __name__ == "__main__":
+    main()
