@@ -116,17 +116,13 @@ def train(
     """
 
     def begin() -> Training | str:
-        response = api.post("/v1/trainings", json=parameters)
-        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            # Just started, Airflow may not have read the DAG yet.
-            return f"asking for a training ({response.json()['detail']})"
-        return _parse(Training, response)
+        return _parse_unless_away(Training, api.post("/v1/trainings", json=parameters))
 
     def end() -> Training | str:
-        seen = _parse(Training, api.get(f"/v1/trainings/{training.id}"))
-        return (
-            seen if seen.state in ("succeeded", "failed") else f"training {seen.id} ({seen.state})"
-        )
+        seen = _parse_unless_away(Training, api.get(f"/v1/trainings/{training.id}"))
+        if isinstance(seen, str) or seen.state in ("succeeded", "failed"):
+            return seen
+        return f"training {seen.id} ({seen.state})"
 
     training = _wait(hosts, begin, TRAIN_SECONDS, progress)
     ended = _wait(hosts, end, TRAIN_SECONDS, progress)
@@ -186,3 +182,10 @@ def _parse(document: type[Document], response: httpx.Response) -> Document:
             f"{response.request.url} answered {response.status_code}: {response.text}"
         )
     return document.model_validate_json(response.content)
+
+
+def _parse_unless_away(document: type[Document], response: httpx.Response) -> Document | str:
+    """The document, or why there is none for now: just started, Airflow may not know the DAG yet."""
+    if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return f"waiting for Airflow: {response.json()['detail']}"
+    return _parse(document, response)
