@@ -97,7 +97,10 @@ def start_host(folder: Path, *command: str, **variables: str) -> Host:
     with (folder / "log").open("wb") as log, (folder / "out").open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow_host.cli", *command, "--env-file", str(env_file)],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+            },
             cwd=folder,
             stdout=out,
             stderr=log,
