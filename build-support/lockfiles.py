@@ -4,16 +4,13 @@ A lockfile holds versions and hashes and no address, so that it serves behind an
 """
 
 import argparse
-import configparser
 import difflib
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,46 +59,6 @@ def find_addresses(lockfile: str) -> list[str]:
     ]
 
 
-def read_pip_settings(
-    environment: Mapping[str, str], configurations: Iterable[str]
-) -> dict[str, str]:
-    """What the machine's pip is set to, from its configuration files, the last of which wins."""
-    settings: dict[str, str] = {}
-    for text in configurations:
-        parser = configparser.RawConfigParser()
-        parser.read_string(text)
-        for section in ("global", "install"):
-            if parser.has_section(section):
-                settings.update(parser.items(section))
-    for key in ("index-url", "cert"):
-        value = environment.get(f"PIP_{key.replace('-', '_').upper()}")
-        if value:
-            settings[key] = value
-    return settings
-
-
-def make_uv_environment(
-    environment: Mapping[str, str], pip_settings: Mapping[str, str]
-) -> dict[str, str]:
-    """The environment in which uv asks the index that pip asks, unless uv has been told another."""
-    result = dict(environment)
-    if "index-url" in pip_settings and not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & set(environment):
-        result["UV_DEFAULT_INDEX"] = pip_settings["index-url"]
-    if "cert" in pip_settings:
-        result.setdefault("SSL_CERT_FILE", pip_settings["cert"])
-    return result
-
-
-def _read_pip_configurations() -> list[str]:
-    home = Path.home()
-    user = Path(os.environ.get("XDG_CONFIG_HOME", home / ".config"))
-    if os.environ.get("PIP_CONFIG_FILE") == os.devnull:
-        return []
-    paths = [Path("/etc/xdg/pip/pip.conf"), Path("/etc/pip.conf"), home / ".pip/pip.conf"]
-    paths += [user / "pip/pip.conf", Path(os.environ.get("PIP_CONFIG_FILE", os.devnull))]
-    return [path.read_text() for path in paths if path.is_file()]
-
-
 def _compile(resolve: Resolve, output: Path, *, upgrade: bool) -> None:
     """Writes to `output`, whose present versions stay where they still answer the requirements."""
     command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--generate-hashes"]
@@ -109,10 +66,7 @@ def _compile(resolve: Resolve, output: Path, *, upgrade: bool) -> None:
     command += ["--python-version", "3.11", "--python-platform", "x86_64-unknown-linux-gnu"]
     command += ["--upgrade"] if upgrade else []
     command += [*map(str, resolve.requirements), "--output-file", str(output)]
-    environment = make_uv_environment(
-        os.environ, read_pip_settings(os.environ, _read_pip_configurations())
-    )
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _lock(resolve: Resolve, *, check: bool, upgrade: bool) -> list[str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from lockfiles import find_addresses, make_uv_environment, read_pip_settings, read_resolves
+from lockfiles import find_addresses, read_resolves
 
 LOCKFILE = """\
 # What pip would call https://example.com is a comment.
@@ -46,32 +46,3 @@ def test_versions_and_hashes_are_no_addresses() -> None:
 )
 def test_addresses_are_found(line: str) -> None:
     assert find_addresses(f"{LOCKFILE}{line}\n") == [line]
-
-
-def test_the_last_of_pips_settings_wins() -> None:
-    system = "[global]\nindex-url = https://system.example/simple\ncert = /system.pem"
-    user = "[install]\nindex-url = https://user.example/%40simple"
-    assert read_pip_settings({}, [system, user]) == {
-        "index-url": "https://user.example/%40simple",
-        "cert": "/system.pem",
-    }
-    environment = {"PIP_INDEX_URL": "https://shell.example/simple", "PIP_CERT": ""}
-    assert read_pip_settings(environment, [system, user]) == {
-        "index-url": "https://shell.example/simple",
-        "cert": "/system.pem",
-    }
-
-
-def test_uv_asks_the_index_that_pip_asks() -> None:
-    pip = {"index-url": "https://mirror.example/simple", "cert": "/company.pem"}
-    assert make_uv_environment({"PATH": "/bin"}, pip) == {
-        "PATH": "/bin",
-        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
-        "SSL_CERT_FILE": "/company.pem",
-    }
-
-
-def test_what_uv_was_told_itself_comes_first() -> None:
-    pip = {"index-url": "https://mirror.example/simple", "cert": "/company.pem"}
-    told = {"UV_INDEX_URL": "https://other.example/simple", "SSL_CERT_FILE": "/other.pem"}
-    assert make_uv_environment(told, pip) == told
