@@ -4,20 +4,23 @@ What it does is in `airflow_host.training`; this file only says in which order. 
 again and again, so whatever takes long to import is imported by the tasks.
 """
 
-# ruff: noqa: PLC0415
-
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 
+import structlog
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_host.training.errors import BadData
 from airflow_host.training.plan import CANDIDATES, Challenger, Job, Trained
 from airflow_host.training.settings import read_settings
+
+log = structlog.get_logger(__name__)
 
 PARAMS = {
     "model_name": Param(
@@ -59,6 +62,8 @@ PARAMS = {
 
 @dag(
     schedule=None,
+    # Who asks for a training, in Airflow or by the API, wants it now.
+    is_paused_upon_creation=False,
     catchup=False,
     params=PARAMS,
     doc_md=__doc__,
@@ -82,33 +87,28 @@ def train_model() -> None:
 def read_table() -> dict[str, Any]:
     """Fetches the table, checks that it can be learned from, and keeps it for the other tasks."""
     with _told():
-        settings = read_settings()
-        from airflow_host.training import steps
-
+        steps = _steps()
         context = get_current_context()
         given = {name: context["params"].get(name) for name in PARAMS}
-        return asdict(steps.read_table(settings, dag_run_id=context["run_id"], **given))
+        return asdict(steps.read_table(read_settings(), dag_run_id=context["run_id"], **given))
 
 
 @task(map_index_template="{{ candidate }}")
 def train(job: dict[str, Any], candidate: str) -> dict[str, Any]:
     """Trains one candidate and logs it to MLflow."""
     with _told():
-        settings = read_settings()
-        from airflow_host.training import steps
-
-        return asdict(steps.train(settings, Job(**job), candidate))
+        steps = _steps()
+        get_current_context()["candidate"] = candidate  # type: ignore[typeddict-unknown-key]
+        return asdict(steps.train(read_settings(), Job(**job), candidate))
 
 
 @task
 def register(job: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, Any]:
     """Makes the best candidate a version of the registered model."""
     with _told():
-        settings = read_settings()
-        from airflow_host.training import steps
-
+        steps = _steps()
         candidates = [Trained(**document) for document in trained[:]]  # Asked for all at once.
-        return asdict(steps.register(settings, Job(**job), candidates))
+        return asdict(steps.register(read_settings(), Job(**job), candidates))
 
 
 # One at a time: two that compared with the same champion could both move the alias.
@@ -116,21 +116,38 @@ def register(job: dict[str, Any], trained: list[dict[str, Any]]) -> dict[str, An
 def promote(job: dict[str, Any], challenger: dict[str, Any]) -> dict[str, Any]:
     """Makes the new version the champion if it is better. Returns the result of the training."""
     with _told():
-        settings = read_settings()
-        from airflow_host.training import steps
-
+        steps = _steps()
         registered = Challenger(challenger["version"], Trained(**challenger["trained"]))
-        return steps.promote(settings, Job(**job), registered)
+        result: dict[str, Any] = steps.promote(read_settings(), Job(**job), registered)
+        return result
+
+
+def _steps() -> ModuleType:
+    read_settings()
+    with warnings.catch_warnings():
+        # skops looks into every module that is loaded, and hundreds of Airflow's warn of that.
+        warnings.simplefilter("ignore")
+        from airflow_host.training import steps  # noqa: PLC0415
+    return steps
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Leaves a sentence for who asked where the data is bad, and does not try again."""
+    """Leaves a sentence for who asked for the training; does not try again where data is bad."""
     try:
         yield
     except BadData as error:
-        get_current_context()["ti"].xcom_push("problem", str(error))
+        _tell(str(error))
         raise AirflowFailException(str(error)) from None
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or "no reason given"
+        _tell(f"{type(error).__name__}: {reason}; the task's log in Airflow has the details")
+        raise
+
+
+def _tell(problem: str) -> None:
+    log.error(problem)
+    get_current_context()["ti"].xcom_push("problem", problem)
 
 
 train_model()

@@ -82,7 +82,7 @@ def load(version: ModelVersion, challenger: ModelSignature) -> Any:
         path = _download(version, folder)
         try:
             model = Model.load(path)
-        except (MlflowException, OSError):
+        except Exception:  # noqa: BLE001 (broken files raise whatever their bytes lead to)
             raise NotComparableError("its files are gone or broken", replace=True) from None
         data = model.flavors.get("sklearn", {})
         if data.get("serialization_format") != "skops":
@@ -117,5 +117,5 @@ def _load(path: Path) -> Any:
         raise NotComparableError(
             "it holds types that train_model does not trust", replace=False
         ) from None
-    except Exception as error:  # noqa: BLE001 (broken files raise whatever their bytes lead to)
+    except Exception as error:  # noqa: BLE001 (as above)
         raise NotComparableError(f"it cannot be loaded ({error})", replace=True) from None

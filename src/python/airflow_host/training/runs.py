@@ -2,8 +2,13 @@
 
 import importlib.metadata
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import mlflow
+import mlflow.pyfunc
 import mlflow.sklearn
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -12,8 +17,9 @@ from mlflow.entities import (
     InputTag,
     LoggedModel,
     LoggedModelStatus,
+    Metric,
+    Param,
     Run,
-    RunStatus,
 )
 from sklearn.pipeline import Pipeline
 
@@ -26,6 +32,8 @@ from airflow_host.training.split import Split
 from hostkit import release
 
 EXAMPLE_ROWS = 5
+MOST_CHARACTERS = 1000
+"""Of a parameter: MLflow takes more, but nobody reads it."""
 
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
 """What it takes to load such a model."""
@@ -55,7 +63,7 @@ def find(client: MlflowClient, job: Job, candidate: str) -> Trained | Run | None
         return None
     run = found[0]
     model = _model(client, run)
-    if model is None or run.info.status != RunStatus.to_string(RunStatus.FINISHED):
+    if model is None or run.info.status != "FINISHED":
         return run
     return Trained(candidate, run.info.run_id, model.model_id, dict(run.data.metrics))
 
@@ -65,6 +73,7 @@ def log(
     job: Job,
     candidate: str,
     pipeline: Pipeline,
+    *,
     split: Split,
     run: Run | None,
 ) -> Trained:
@@ -73,13 +82,8 @@ def log(
     `run`: where an earlier try began to.
     """
     metrics = evaluate(pipeline, split.held_out)
-    with mlflow.start_run(
-        run_id=run.info.run_id if run else None,
-        run_name=candidate,
-        tags=None if run else _run_tags(job, candidate),
-    ) as active:
-        run_id: str = active.info.run_id
-        mlflow.log_params(_parameters(job, pipeline, split))
+    with _open(client, job, candidate, run) as run_id:
+        client.log_batch(run_id, params=_parameters(job, pipeline, split))
         client.log_inputs(run_id, _inputs(job, split))
         name, figure = picture(
             split.held_out,
@@ -88,9 +92,30 @@ def log(
         )
         client.log_figure(run_id, figure, name)
         model = _model(client, run) if run else None
-        model_id = model.model_id if model else _log_model(job, candidate, pipeline, split)
-        mlflow.log_metrics(metrics, model_id=model_id)
+        model_id = model.model_id if model else _log_model(job, run_id, candidate, pipeline, split)
+        now = time.time_ns() // 1_000_000
+        client.log_batch(
+            run_id,
+            [Metric(name, value, now, 0, model_id=model_id) for name, value in metrics.items()],
+        )
     return Trained(candidate, run_id, model_id, metrics)
+
+
+@contextmanager
+def _open(client: MlflowClient, job: Job, candidate: str, run: Run | None) -> Iterator[str]:
+    """A run that is finished when what is done with it is, or failed."""
+    if run is None:
+        experiment = mlflow.set_experiment(job.model_name)
+        run = client.create_run(
+            experiment.experiment_id, run_name=candidate, tags=_run_tags(job, candidate)
+        )
+    run_id: str = run.info.run_id
+    try:
+        yield run_id
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
 
 
 def _run_tags(job: Job, candidate: str) -> dict[str, str]:
@@ -101,16 +126,17 @@ def _run_tags(job: Job, candidate: str) -> dict[str, str]:
     return {**tags(job), "candidate": candidate, **shown}
 
 
-def _parameters(job: Job, pipeline: Pipeline, split: Split) -> dict[str, object]:
-    ignored = split.learned.ignored
-    return {
+def _parameters(job: Job, pipeline: Pipeline, split: Split) -> list[Param]:
+    ignored = "; ".join(f"{name} {why}" for name, why in split.learned.ignored.items())
+    values = {
         **candidates.parameters(pipeline),
         "kind": job.kind,
         "target": job.target,
         "rows_learned": len(split.learned.target),
         "rows_held_out": len(split.held_out.target),
-        "ignored_columns": "; ".join(f"{name} {why}" for name, why in ignored.items()) or None,
+        **({"ignored_columns": ignored[:MOST_CHARACTERS]} if ignored else {}),
     }
+    return [Param(name, str(value)) for name, value in values.items()]
 
 
 def _inputs(job: Job, split: Split) -> list[DatasetInput]:
@@ -143,7 +169,7 @@ def _model(client: MlflowClient, run: Run) -> LoggedModel | None:
     return whole[0] if whole else None
 
 
-def _log_model(job: Job, candidate: str, pipeline: Pipeline, split: Split) -> str:
+def _log_model(job: Job, run_id: str, candidate: str, pipeline: Pipeline, split: Split) -> str:
     example = split.learned.features.head(EXAMPLE_ROWS)
     info = mlflow.sklearn.log_model(
         pipeline,
@@ -154,6 +180,7 @@ def _log_model(job: Job, candidate: str, pipeline: Pipeline, split: Split) -> st
         pip_requirements=_requirements(),
         skops_trusted_types=list(candidates.TRUSTED_TYPES),
         tags=tags(job),
+        run_id=run_id,
     )
     model_id: str = info.model_id
     return model_id

@@ -88,7 +88,7 @@ def _target(column: pd.Series, *, place: str) -> tuple[Kind, pd.Series]:
     distinct = column.unique()
     if len(distinct) < 2:  # noqa: PLR2004
         raise BadData(
-            f"the column {column.name!r} of {place} is {distinct[0]!r} in every row:"
+            f"the column {column.name!r} of {place} is '{distinct[0]}' in every row:"
             " there is nothing to tell apart"
         )
     kind = kind_of(column)
@@ -113,7 +113,8 @@ def _features(frame: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, dict[st
             _check_range(column, place=place)
             columns[name] = column.astype(np.float64)
         else:
-            columns[name] = column.map(str, na_action="ignore").astype(object)
+            text = column.map(str, na_action="ignore").astype(object)
+            columns[name] = text.where(column.notna(), None)  # As JSON has it.
     if not columns:
         reasons = "; ".join(f"{name!r} {reason}" for name, reason in ignored.items())
         raise BadData(
@@ -124,22 +125,17 @@ def _features(frame: pd.DataFrame, *, place: str) -> tuple[pd.DataFrame, dict[st
 
 
 def _useless(column: pd.Series) -> str | None:
-    distinct = column.nunique()
+    number, text = _is_number(column) or _is_bool(column), _is_text(column)
+    if not number and not text:
+        return f"holds {column.dtype} values, neither numbers nor text"
     if str(column.name).startswith("Unnamed: "):
         return "has no name"
+    distinct = column.nunique()
     if distinct == 0:
         return "has no values"
     if distinct == 1 and not column.hasnans:
         return "is the same in every row"
-    if _is_number(column) or _is_bool(column):
-        return None
-    return _useless_text(column, distinct)
-
-
-def _useless_text(column: pd.Series, distinct: int) -> str | None:
-    if not _is_text(column):
-        return f"holds {column.dtype} values, neither numbers nor text"
-    if distinct > len(column) // 2:
+    if not number and distinct > len(column) // 2:
         return "is text that is different in almost every row"
     return None
 

@@ -35,7 +35,7 @@ def difference(champion: ModelSignature, challenger: ModelSignature) -> str | No
 def _columns(schema: Schema | None) -> dict[str, str]:
     if schema is None or not all(isinstance(spec, ColSpec) for spec in schema.inputs):
         return {}
-    return {str(spec.name): str(spec.type) for spec in schema.inputs}
+    return {str(spec.get("name")): str(spec["type"]) for spec in schema.to_dict()}
 
 
 def _listed(columns: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ A task on another machine, or one that is run again when the file is gone, reads
 and insists on the same fingerprint.
 """
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -44,5 +45,6 @@ def forget(folder: Path, fingerprint: str) -> None:
 def _forget_old(folder: Path) -> None:
     oldest = time.time() - KEEP_SECONDS
     for path in folder.iterdir():
-        if path.stat().st_mtime < oldest:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # Another training was first.
+            if path.stat().st_mtime < oldest:
+                path.unlink()

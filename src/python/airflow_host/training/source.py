@@ -1,38 +1,42 @@
 """The bytes of a table, wherever they are: a path, `file://`, `http(s)://` or `s3://`."""
 
 import hashlib
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import closing
 from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
+import httpx
 
 from airflow_host.training.errors import BadData
 
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "file": {},
-    # Read from start to end: a server need not know the size, nor serve parts.
-    "http": {"block_size": 0, "client_kwargs": {"trust_env": True}},
-    "https": {"block_size": 0, "client_kwargs": {"trust_env": True}},
-    "s3": {},
-}
+TIMEOUT_SECONDS = 30.0
+"""For each step of a download, not for all of it."""
+
+CHUNK_BYTES = 1024 * 1024
 
 
 def read(uri: str, *, max_bytes: int) -> bytes:
     """The content of a URI, if it has no more than `max_bytes`."""
-    scheme = _scheme(uri)
+    content = bytearray()
     try:
-        with fsspec.open(uri, "rb", **_OPTIONS[scheme]) as stream:
-            content: bytes = stream.read(max_bytes + 1)
+        with closing(_reader(uri)(uri)) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) > max_bytes:
+                    break
+    except BadData:
+        raise
     except FileNotFoundError:
         raise BadData(f"{public(uri)} does not exist: check the path or the URL") from None
-    except Exception as error:  # noqa: BLE001 (each file system raises errors of its own)
+    except Exception as error:  # noqa: BLE001 (each kind of storage raises errors of its own)
         raise BadData(f"{public(uri)} cannot be read: {_reason(error)}") from None
     if len(content) > max_bytes:
         raise BadData(
             f"{public(uri)} has more than {max_bytes} bytes: take fewer rows, or raise"
             " TRAINING_MAX_BYTES in the env file of the airflow host"
         )
-    return content
+    return bytes(content)
 
 
 def fingerprint(content: bytes) -> str:
@@ -48,19 +52,35 @@ def public(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _scheme(uri: str) -> str:
+def _from_web(uri: str) -> Generator[bytes]:
+    with httpx.stream("GET", uri, follow_redirects=True, timeout=TIMEOUT_SECONDS) as response:
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise FileNotFoundError(uri)
+        if not response.is_success:
+            raise OSError(f"the server answered {response.status_code} {response.reason_phrase}")
+        yield from response.iter_bytes()
+
+
+def _from_storage(uri: str) -> Generator[bytes]:
+    with fsspec.open(uri, "rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
+
+
+_READERS = {"file": _from_storage, "http": _from_web, "https": _from_web, "s3": _from_storage}
+
+
+def _reader(uri: str) -> Callable[[str], Generator[bytes]]:
     scheme, separator, _ = uri.partition("://")
-    if not separator:
-        scheme = "file"
-        if not uri.startswith("/"):
-            raise BadData(
-                f"the table's place {uri!r} is neither a URL nor an absolute path:"
-                " write /path/table.csv, https://..., or s3://..."
-            )
-    if scheme not in _OPTIONS:
-        known = ", ".join(f"{name}://" for name in _OPTIONS)
+    if not separator and not uri.startswith("/"):
+        raise BadData(
+            f"the table's place {uri!r} is neither a URL nor an absolute path:"
+            " write /path/table.csv, https://..., or s3://..."
+        )
+    if separator and scheme not in _READERS:
+        known = ", ".join(f"{name}://" for name in _READERS)
         raise BadData(f"{public(uri)} begins with {scheme}://: the table must be at {known}")
-    return scheme
+    return _READERS[scheme] if separator else _from_storage
 
 
 def _reason(error: Exception) -> str:

@@ -44,7 +44,9 @@ def _order(samples: Samples) -> npt.NDArray[np.uint64]:
     Equal rows are counted, or else they would all fall on the same side.
     """
     columns = samples.features[sorted(samples.features.columns)]
-    hashes = pd.util.hash_pandas_object(columns.assign(**{"": samples.target}), index=False)
+    hashes = pd.util.hash_pandas_object(
+        pd.concat([columns, samples.target], axis="columns"), index=False
+    )
     repeated = hashes.groupby(hashes).cumcount()
     return np.asarray(
         pd.util.hash_pandas_object(pd.DataFrame({"row": hashes, "n": repeated}), index=False)
@@ -70,6 +72,6 @@ def _check_enough(samples: Samples, *, place: str) -> None:
         )
         raise BadData(
             f"{len(rare)} of the {len(counts)} classes in column {samples.target.name!r} of {place}"
-            f" have fewer than {ONE_IN} rows, for instance {rare.index[-1]!r} with"
+            f" have fewer than {ONE_IN} rows, for instance '{rare.index[-1]}' with"
             f" {rare.iloc[-1]}: add rows, or leave such classes out{hint}"
         )
