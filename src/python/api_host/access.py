@@ -3,15 +3,18 @@
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_host import metrics
 from api_host.problems import INTERNAL, Problem
 
 REQUEST_ID = "X-Request-ID"
+MODEL = "Tripod-Model"
 _GOOD_ID = re.compile(r"[!-~]{1,128}")
 
 _log = structlog.get_logger("api_host.access")
@@ -38,12 +41,17 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                if served := state.get("served"):
+                    headers[MODEL] = f"{quote(served.name)}/{served.version}"
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:
+                pass  # Nobody is there to be answered.
             except Exception:
                 _log.exception("request failed")
                 if status:

@@ -39,6 +39,10 @@ ROUTES = (
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
     Route("/metrics", metrics),
+    Route("/invocations", predictions.invoke, methods=["POST"]),
+    Route("/ping", health.ping),
+    Route("/health", health.ping),
+    Route("/version", health.version),
     Route("/v1/models", predictions.list_models),
     Route("/v1/models/{name}/versions/{version}/predict", predictions.predict, methods=["POST"]),
     Route("/v1/models/{name}@{alias}/predict", predictions.predict, methods=["POST"]),
@@ -58,7 +62,7 @@ def create_app(settings: ApiSettings) -> Starlette:
             app.state.host = host
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=ROUTES,
         lifespan=lifespan,
         middleware=[Middleware(AccessMiddleware)],
@@ -68,6 +72,8 @@ def create_app(settings: ApiSettings) -> Starlette:
             HTTPException: _on_http_exception,
         },
     )
+    app.router.redirect_slashes = False  # A path is right, or it is a problem.
+    return app
 
 
 @asynccontextmanager
@@ -86,7 +92,7 @@ async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         catalog = Catalog()
         registry = Registry(mlflow)
-        store = Store(settings.api_state_directory / "models")
+        store = Store(settings.api_state_directory / "models", most=settings.model_extra_versions)
         loader = Loader(registry, store, settings.model_trusted_types)
         follower = Follower(
             catalog=catalog,

@@ -1,4 +1,4 @@
-"""What this host serves at this moment."""
+"""What this host serves at this moment, and what the registry wants it to serve."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +28,8 @@ class Served:
 class Catalog:
     """The models by name. One request takes one `Served` out, once, and uses nothing else.
 
-    `champions`: what is served.
+    `served`: what is served.
+    `wanted`: the version of each model that the registry wants served.
     `aliases`: what the registry said last: for each name, the version of each alias.
     `problems`: why a model is not the one that the registry wants, a sentence each.
     `recovered`: whether the copies on disk have been loaded.
@@ -36,7 +37,8 @@ class Catalog:
     `away`: why the registry did not answer just now; None if it did.
     """
 
-    champions: dict[str, Served] = field(default_factory=dict)
+    served: dict[str, Served] = field(default_factory=dict)
+    wanted: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     recovered: bool = False
@@ -46,8 +48,8 @@ class Catalog:
     @property
     def ready(self) -> bool:
         """Whether predictions can be made."""
-        return self.recovered and bool(self.champions)
+        return self.recovered and bool(self.served)
 
     def names(self) -> list[str]:
         """Every model that is served or should be."""
-        return sorted(self.champions.keys() | self.problems.keys())
+        return sorted(self.served.keys() | self.wanted.keys() | self.problems.keys())

@@ -12,10 +12,10 @@ from api_host.documents import decode_json
 from api_host.problems import (
     INVALID_BODY,
     INVALID_INPUT,
-    TOO_MANY_ROWS,
     UNSUPPORTED_MEDIA_TYPE,
     Mistake,
     Problem,
+    too_many_rows,
 )
 from api_host.schema import Signature, Table
 
@@ -53,7 +53,7 @@ def decode(body: bytes, content_type: str, signature: Signature | None, *, most_
 
 def _check_count(count: int, most_rows: int) -> None:
     if count > most_rows:
-        raise Problem(TOO_MANY_ROWS, f"the body has {count} rows, and may have {most_rows}")
+        raise too_many_rows(count, most_rows)
     if count == 0:
         detail = "must have at least one row"
         raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])

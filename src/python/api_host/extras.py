@@ -19,19 +19,23 @@ class Extras:
         self._registry = registry
         self._loader = loader
         self._most = most
-        self._loaded: OrderedDict[tuple[str, str], asyncio.Future[Served]] = OrderedDict()
+        self._loads: OrderedDict[tuple[str, str], asyncio.Task[Served]] = OrderedDict()
 
     async def get(self, name: str, version: str) -> Served:
         """A version of a model; all who ask for it while it loads wait for the same load."""
         key = name, version
-        loading = self._loaded.get(key)
-        if loading is None or (loading.done() and loading.exception() is not None):
-            loading = self._loaded[key] = asyncio.ensure_future(self._load(name, version))
-        self._loaded.move_to_end(key)
-        while len(self._loaded) > self._most:
-            self._loaded.popitem(last=False)
-        return await asyncio.shield(loading)  # One who goes away does not stop it for the others.
+        if key not in self._loads:
+            self._loads[key] = asyncio.create_task(self._load(name, version))
+        self._loads.move_to_end(key)
+        while len(self._loads) > self._most:
+            self._loads.popitem(last=False)
+        # One who goes away does not stop the load for the others.
+        return await asyncio.shield(self._loads[key])
 
     async def _load(self, name: str, version: str) -> Served:
-        found = await self._registry.version(name, version)
-        return Served(found, await self._loader.load(found), None, datetime.now(UTC))
+        try:
+            found = await self._registry.version(name, version)
+            return Served(found, await self._loader.load(found), None, datetime.now(UTC))
+        except BaseException:
+            self._loads.pop((name, version), None)  # The next who asks tries again.
+            raise

@@ -11,7 +11,7 @@ import structlog
 from api_host import metrics
 from api_host.catalog import Catalog, Served
 from api_host.errors import ApiError, ModelRefusedError, RegistryAwayError
-from api_host.loader import Loader
+from api_host.loader import Loader, warm_up
 from api_host.registry import ModelVersion, RegisteredModel, Registry
 from api_host.store import BrokenCopyError, Store
 
@@ -28,6 +28,7 @@ _log = structlog.get_logger("api_host.follower")
 class Follower:
     """Keeps a catalog as the registry wants it.
 
+    `alias`: which version of a model is wanted.
     `names`: the models to follow; empty for all that have the alias.
     """
 
@@ -52,6 +53,7 @@ class Follower:
 
     async def run(self) -> None:
         """Serves the last good copies, then follows the registry for ever."""
+        await asyncio.to_thread(warm_up)
         await self._recover()
         wait = POLL_SECONDS
         while True:
@@ -71,37 +73,35 @@ class Follower:
             if isinstance(copy, BrokenCopyError):
                 _log.error("last good copy is broken", detail=str(copy))
             elif not self._names or copy.version.name in self._names:
-                name = copy.version.name
                 try:
                     self._swap(copy.version, await self._loader.load_copy(copy))
-                except Exception as error:  # noqa: BLE001 - the other models must still be loaded
-                    self._catalog.problems[name] = f"its last good copy does not load: {error}"
-                    _log.exception("last good copy does not load", model=name)
+                except (ApiError, OSError) as error:
+                    self._note_problem(
+                        copy.version.name, f"its last good copy does not load: {error}"
+                    )
         self._catalog.recovered = True
 
     async def _poll(self) -> None:
         models = await self._registry.models()
         self._note_back()
         self._catalog.aliases = {name: model.aliases for name, model in models.items()}
-        for name in self._names.union(models if not self._names else ()):
-            self._compare(name, models.get(name))
-        for name in self._catalog.champions.keys() - models.keys():
-            self._compare(name, None)
+        self._catalog.wanted = {
+            name: model.aliases[self._alias]
+            for name, model in models.items()
+            if self._alias in model.aliases and (not self._names or name in self._names)
+        }
+        for name, version in self._catalog.wanted.items():
+            self._compare(models[name], version)
+        for name in self._names.union(self._catalog.served) - self._catalog.wanted.keys():
+            self._note_missing(name, registered=name in models)
 
-    def _compare(self, name: str, model: RegisteredModel | None) -> None:
-        """Starts to load what the registry wants, unless it is there or on its way."""
-        served = self._catalog.champions.get(name)
-        wanted = model.aliases.get(self._alias) if model else None
-        if model is None or wanted is None:
-            self._note_missing(name, model, served)
-            return
-        if served and served.version.version == wanted and served.version.created >= model.created:
+    def _compare(self, model: RegisteredModel, wanted: str) -> None:
+        """Starts to load what the registry wants, unless it is there, on its way, or refused."""
+        name = model.name
+        served = self._catalog.served.get(name)
+        if served and _is(served.version, model, wanted):
             self._catalog.problems.pop(name, None)
-            return
-        refused = self._refused.get(name)
-        if refused and refused.version == wanted and refused.created >= model.created:
-            return
-        if name not in self._under_way:
+        elif name not in self._under_way and not _is(self._refused.get(name), model, wanted):
             task = asyncio.create_task(self._follow(name, wanted))
             self._under_way[name] = task
             task.add_done_callback(lambda _: self._under_way.pop(name))
@@ -110,25 +110,24 @@ class Follower:
         version = None
         try:
             version = await self._registry.version(name, wanted)
-            model = await self._loader.load(version)
-            self._swap(version, model)
+            self._swap(version, await self._loader.load(version))
             await asyncio.to_thread(self._store.remember, version, self._alias)
-            self._catalog.problems.pop(name, None)
-        except ApiError as error:
-            if version is not None and isinstance(error, ModelRefusedError):
+        except ModelRefusedError as error:
+            if version is not None:
                 self._refused[name] = version
             self._note_problem(name, f"version {wanted} is not served: {error}")
-        except Exception as error:  # noqa: BLE001 - tried again at the next poll
-            _log.exception("model does not load", model=name, version=wanted)
-            self._note_problem(name, f"version {wanted} does not load: {type(error).__name__}")
+        except (ApiError, OSError) as error:
+            self._note_problem(name, f"version {wanted} is not here yet: {error}")
+        except Exception as error:  # noqa: BLE001 - a model can break in ways that nobody foresaw
+            if self._note_problem(name, f"version {wanted} does not load: {error!r}"):
+                _log.exception("model does not load", model=name, version=wanted)
 
     def _swap(self, version: ModelVersion, model: "Model") -> None:
-        before = self._catalog.champions.get(version.name)
+        before = self._catalog.served.get(version.name)
         # One assignment: a request sees the old model or the new one.
-        self._catalog.champions[version.name] = Served(
-            version, model, self._alias, datetime.now(UTC)
-        )
-        metrics.served(version, before.version if before else None)
+        self._catalog.served[version.name] = Served(version, model, self._alias, datetime.now(UTC))
+        self._catalog.problems.pop(version.name, None)
+        metrics.note_swap(version, before.version if before else None)
         _log.info(
             "serving",
             model=version.name,
@@ -136,21 +135,21 @@ class Follower:
             before=before.version.version if before else None,
         )
 
-    def _note_missing(
-        self, name: str, model: RegisteredModel | None, served: Served | None
-    ) -> None:
-        lack = "the registry has no such model" if model is None else f"no version is {self._alias}"
-        if served:  # Whoever empties the registry by mistake does not stop predictions.
-            self._note_problem(name, f"{lack}; version {served.version.version} is served still")
-        elif name in self._names:
-            self._note_problem(name, lack)
-        else:
-            self._catalog.problems.pop(name, None)
+    def _note_missing(self, name: str, *, registered: bool) -> None:
+        lack = f"no version is {self._alias}" if registered else "the registry has no such model"
+        served = self._catalog.served.get(name)
+        # Whoever empties the registry by mistake does not stop predictions.
+        still = f"; version {served.version.version} is served still" if served else ""
+        self._note_problem(name, f"{lack}{still}")
 
-    def _note_problem(self, name: str, sentence: str) -> None:
-        if self._catalog.problems.get(name) != sentence:
-            _log.warning("not as the registry wants", model=name, detail=sentence)
+    def _note_problem(self, name: str, sentence: str) -> bool:
+        """Whether it is news."""
+        if self._catalog.problems.get(name) == sentence:
+            return False
         self._catalog.problems[name] = sentence
+        metrics.PROBLEMS.labels(name).inc()
+        _log.warning("not as the registry wants", model=name, detail=sentence)
+        return True
 
     def _note_away(self, sentence: str) -> None:
         if self._catalog.away is None:
@@ -162,3 +161,8 @@ class Follower:
             _log.info("registry is back")
         self._catalog.away = None
         self._catalog.seen = datetime.now(UTC)
+
+
+def _is(version: ModelVersion | None, model: RegisteredModel, wanted: str) -> bool:
+    # A name that was deleted and used again has versions from 1 on again.
+    return version is not None and version.version == wanted and version.created >= model.created

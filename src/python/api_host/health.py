@@ -3,19 +3,26 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
+from api_host import page
+from api_host.catalog import Catalog
 from api_host.documents import json_response
 from api_host.host import Host, host_of
 from api_host.problems import NO_MODEL, Problem
 from hostkit import release
 
 RETRY_SECONDS = 5
+SCORING_PROTOCOL = "3.17.2"
+"""The release of MLflow that /invocations answers like."""
 
 
 async def home(request: Request) -> Response:
-    """`GET /`: this host and its links."""
-    return json_response(describe(host_of(request)))
+    """`GET /`: this host and its links; a page for a browser."""
+    document = describe(host_of(request))
+    if "text/html" in request.headers.get("Accept", ""):
+        return HTMLResponse(page.render(document), headers={"Vary": "Accept"})
+    return json_response(document, headers={"Vary": "Accept"})
 
 
 async def livez(_: Request) -> Response:
@@ -28,8 +35,20 @@ async def readyz(request: Request) -> Response:
     catalog = host_of(request).catalog
     if not catalog.ready:
         raise Problem(NO_MODEL, _why_not_ready(host_of(request)), retry_after=RETRY_SECONDS)
-    models = {name: served.version.version for name, served in catalog.champions.items()}
+    models = {name: served.version.version for name, served in catalog.served.items()}
     return json_response({"status": "ready", "models": models})
+
+
+async def ping(request: Request) -> Response:
+    """`GET /ping` and `GET /health`, as MLflow's scoring server answers them."""
+    if not host_of(request).catalog.ready:
+        raise Problem(NO_MODEL, _why_not_ready(host_of(request)), retry_after=RETRY_SECONDS)
+    return Response("\n", media_type="application/json")
+
+
+async def version(_: Request) -> Response:
+    """`GET /version`: the MLflow whose scoring protocol this host speaks."""
+    return Response(SCORING_PROTOCOL, media_type="application/json")
 
 
 def describe(host: Host) -> dict[str, Any]:
@@ -44,16 +63,17 @@ def describe(host: Host) -> dict[str, Any]:
         "detail": None if catalog.ready else _why_not_ready(host),
         "host": host.settings.host_name,
         "version": release.VERSION,
-        "models": [
-            {
-                "name": name,
-                "version": served.version.version if served else None,
-                "problem": catalog.problems.get(name),
-            }
-            for name in catalog.names()
-            for served in [catalog.champions.get(name)]
-        ],
+        "models": [_model(catalog, name) for name in catalog.names()],
         "links": links,
+    }
+
+
+def _model(catalog: Catalog, name: str) -> dict[str, Any]:
+    served = catalog.served.get(name)
+    return {
+        "name": name,
+        "version": served.version.version if served else None,
+        "problem": catalog.problems.get(name),
     }
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+LARGEST_SINGLE = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -47,7 +49,7 @@ def _number(value: Any) -> float:
 
 def _single(value: Any) -> float:
     number = _number(value)
-    if np.isfinite(number) and abs(number) > np.finfo(np.float32).max:
+    if np.isfinite(number) and abs(number) > LARGEST_SINGLE:
         raise OverflowError
     return number
 
@@ -107,8 +109,10 @@ KINDS = {
         _whole("integer", "int32"),
         _whole("long", "int64"),
         Kind("float", np.dtype("float32"), "a number that 32 bits can hold", _NEVER, _single),
-        Kind("double", np.dtype("float64"), "a number", frozenset({int, float}), _number),
-        Kind("string", _OBJECT, "a string", frozenset({str}), _text),
+        Kind(
+            "double", np.dtype("float64"), "a number", frozenset({int, float, type(None)}), _number
+        ),
+        Kind("string", _OBJECT, "a string", frozenset({str, type(None)}), _text),
         Kind("binary", _OBJECT, "base64 in a string", _NEVER, _bytes),
         Kind("datetime", np.dtype("datetime64[ns]"), "an ISO 8601 moment", _NEVER, _moment),
     )

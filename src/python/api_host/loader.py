@@ -15,7 +15,7 @@ MLMODEL = "MLmodel"
 
 
 class Loader:
-    """Loads one model at a time, so that loading never takes more than one core from predictions.
+    """Loads models in threads, one at a time: never more than one core is taken from predictions.
 
     `registry`: where versions come from.
     `store`: where their copies are kept.
@@ -29,39 +29,38 @@ class Loader:
         self._one = asyncio.Lock()
 
     async def load(self, version: ModelVersion) -> "Model":
-        """The model, warmed up. What went wrong is one of `ApiError`."""
-        async with self._one:
-            copy = await asyncio.to_thread(self._store.find, version)
-            if copy is None:
-                copy = await self._download(version)
-            return await self.load_copy(copy)
+        """The model, warmed up. What goes wrong is an `ApiError`, or the disk's `OSError`."""
+        copy = await asyncio.to_thread(self._store.find, version)
+        return await self.load_copy(copy or await self._download(version))
 
     async def load_copy(self, copy: Copy) -> "Model":
         """The model of a copy that is on disk."""
-        return await asyncio.to_thread(_load, copy.folder, self._trusted)
+        async with self._one:
+            return await asyncio.to_thread(_load, copy.folder, self._trusted)
 
     async def _download(self, version: ModelVersion) -> Copy:
         files = await self._registry.files(version)
-        with self._store.adding(version) as folder:
+        with self._store.staging(version) as folder:
             await files.download(MLMODEL, folder / MLMODEL)
             description = await asyncio.to_thread(_describe, folder / MLMODEL)
             await files.download(description.file, folder / description.file)
             if description.example is not None:
                 await files.download(description.example, folder / description.example)
-        copy = await asyncio.to_thread(self._store.find, version)
-        if copy is None:
-            raise RuntimeError(f"{version} is gone from the disk as soon as it was written")
-        return copy
+            return await asyncio.to_thread(self._store.add, version, folder)
+
+
+def warm_up() -> None:
+    """Imports what models need, which takes seconds: in a thread, while this host answers."""
+    from api_host import model, scoring  # noqa: F401, PLC0415
 
 
 def _load(folder: Path, trusted: Collection[str]) -> "Model":
-    # Imported here, in a thread, for scikit-learn takes seconds: not before this host answers.
-    from api_host.model import load  # noqa: PLC0415
+    from api_host.model import load  # noqa: PLC0415 - see warm_up
 
     return load(folder, trusted)
 
 
 def _describe(path: Path) -> "Description":
-    from api_host.model import describe  # noqa: PLC0415
+    from api_host.model import describe  # noqa: PLC0415 - see warm_up
 
     return describe(path.read_bytes())

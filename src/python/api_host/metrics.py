@@ -19,16 +19,16 @@ SECONDS = Histogram(
 ROWS = Counter("tripod_api_predicted_rows", "Rows predicted.", ("model", "version"))
 SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
 SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
-REFUSALS = Counter(
+PROBLEMS = Counter(
     "tripod_api_model_problems", "How often a version could not be served.", ("model",)
 )
 LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
 
 
-def served(version: ModelVersion, before: ModelVersion | None) -> None:
+def note_swap(version: ModelVersion, before: ModelVersion | None) -> None:
     """Notes that a version serves, instead of the one before."""
     if before is not None:
-        SERVED.labels(before.name, before.version).set(0)
+        SERVED.remove(before.name, before.version)
     SERVED.labels(version.name, version.version).set(1)
     SWAPS.labels(version.name).inc()
 

@@ -1,6 +1,6 @@
 """A model in memory: loaded from a copy without running its code, then asked for predictions."""
 
-import warnings
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,10 +118,7 @@ class Model:
 
     def predict(self, table: Table) -> Any:
         """The predictions, one a row."""
-        with warnings.catch_warnings():
-            # Trained on an array and asked with names, or the other way round: both are right.
-            warnings.filterwarnings("ignore", message="X (has|does not have) .*feature names")
-            return self._predict(table)
+        return self._predict(table)
 
 
 def load(folder: Path, trusted: Collection[str] = ()) -> Model:
@@ -146,10 +143,11 @@ def load(folder: Path, trusted: Collection[str] = ()) -> Model:
 
 
 def _try(model: Model, example: Path) -> None:
-    split = msgspec.json.decode(example.read_bytes())
-    names = split.get("columns")
-    rows = [dict(zip(names, row, strict=True)) for row in split["data"]] if names else split["data"]
     try:
+        split = json.loads(example.read_bytes())  # Not msgspec: MLflow writes NaN into it.
+        names, rows = split.get("columns"), split["data"]
+        if names:
+            rows = [dict(zip(names, row, strict=True)) for row in rows]
         table = model.signature.from_rows(rows) if model.signature else pd.DataFrame(rows)
         model.predict(table)
     except Exception as error:

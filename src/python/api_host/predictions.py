@@ -1,18 +1,18 @@
 """Predictions and what is served: `/v1/models` and MLflow's `/invocations`."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api_host.bodies import read_body
-from api_host.catalog import Served
+from api_host.catalog import Catalog, Served
 from api_host.documents import json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
 from api_host.problems import (
+    AMBIGUOUS_MODEL,
     MODEL_REFUSED,
     NO_MODEL,
     PREDICTION_TIMEOUT,
@@ -28,7 +28,8 @@ RETRY_SECONDS = 5
 async def list_models(request: Request) -> Response:
     """`GET /v1/models`."""
     host = host_of(request)
-    return json_response({"models": [_summary(host, name) for name in host.catalog.names()]})
+    models = [_summary(host, name) for name in host.catalog.names()]
+    return json_response({"models": models, "registry": registry_state(host.catalog)})
 
 
 async def get_model(request: Request) -> Response:
@@ -38,7 +39,7 @@ async def get_model(request: Request) -> Response:
     if name not in host.catalog.names():
         raise Problem(UNKNOWN_MODEL, f"{name} is not served")
     document = _summary(host, name)
-    served = host.catalog.champions.get(name)
+    served = host.catalog.served.get(name)
     if served:
         version = served.version
         document |= {
@@ -52,27 +53,38 @@ async def get_model(request: Request) -> Response:
 async def predict(request: Request) -> Response:
     """`POST /v1/models/{name}/predict`, also by alias and by version."""
     host = host_of(request)
-    served = await _find(host, **request.path_params)
-    request.state.served = served.version
-    body = await _body(host, request)
-    content_type = request.headers.get("Content-Type", "")
-    rows = host.settings.api_max_rows
+    return await _answer(request, await _find(host, **request.path_params), "score")
 
-    def answer() -> bytes:
-        # Imported here, where a model is loaded: pandas is not needed before.
-        from api_host.scoring import score  # noqa: PLC0415
 
-        return score(served, body, content_type, most_rows=rows)
+async def invoke(request: Request) -> Response:
+    """`POST /invocations`: MLflow's scoring protocol, which knows of one model only."""
+    host = host_of(request)
+    served = await _find(host, host.settings.model_name or _only_model(host))
+    return await _answer(request, served, "invoke")
 
-    return await _answered(host, served, answer)
+
+def _only_model(host: Host) -> str:
+    names = host.catalog.names()
+    if not names:
+        raise Problem(NO_MODEL, "no model is served yet", retry_after=RETRY_SECONDS)
+    if len(names) > 1:
+        raise Problem(
+            AMBIGUOUS_MODEL,
+            f"{', '.join(names)} are served: set MODEL_NAME to the one that /invocations is to"
+            " ask, or POST /v1/models/NAME/predict",
+        )
+    return names[0]
 
 
 async def _find(
     host: Host, name: str, alias: str | None = None, version: str | None = None
 ) -> Served:
-    served = host.catalog.champions.get(name)
+    served = host.catalog.served.get(name)
     if alias is not None and (served is None or alias != served.alias):
         version = host.catalog.aliases.get(name, {}).get(alias)
+        if version is None and host.catalog.seen is None:
+            why = host.catalog.away or "MLflow has not been asked yet"
+            raise Problem(REGISTRY_AWAY, why, retry_after=RETRY_SECONDS)
         if version is None:
             raise Problem(UNKNOWN_MODEL, f"{name} has no version with the alias {alias}")
     if version is not None and (served is None or version != served.version.version):
@@ -80,8 +92,7 @@ async def _find(
     if served is not None:
         return served
     catalog = host.catalog
-    wanted = host.settings.model_alias in catalog.aliases.get(name, ())
-    if wanted or name in catalog.problems or not catalog.recovered or catalog.seen is None:
+    if name in catalog.names() or not catalog.recovered or catalog.seen is None:
         why = catalog.problems.get(name) or catalog.away or "it is being loaded"
         raise Problem(NO_MODEL, f"{name} is not served yet: {why}", retry_after=RETRY_SECONDS)
     raise Problem(UNKNOWN_MODEL, f"the registry has no {name} with the alias that is served")
@@ -98,31 +109,48 @@ async def _extra(host: Host, name: str, version: str) -> Served:
         raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
 
 
-async def _body(host: Host, request: Request) -> bytes:
-    return await read_body(
+async def _answer(request: Request, served: Served, function: str) -> Response:
+    """Predicts with `served` and nothing else, in a thread."""
+    host = host_of(request)
+    request.state.served = served.version
+    body = await read_body(
         request,
         most_bytes=host.settings.api_max_body_bytes,
         timeout_seconds=host.settings.api_read_timeout_seconds,
     )
-
-
-async def _answered(host: Host, served: Served, answer: Callable[[], bytes]) -> Response:
+    content_type = request.headers.get("Content-Type", "")
     seconds = host.settings.api_predict_timeout_seconds
-    loop = asyncio.get_running_loop()
+    prediction = asyncio.get_running_loop().run_in_executor(
+        host.threads, _predict, function, served, body, content_type, host.settings.api_max_rows
+    )
     try:
-        content = await asyncio.wait_for(loop.run_in_executor(host.threads, answer), seconds)
+        content = await asyncio.wait_for(prediction, seconds)
     except TimeoutError:
         raise Problem(
             PREDICTION_TIMEOUT,
             f"{served.version.name} did not answer within {seconds:g} s",
             retry_after=RETRY_SECONDS,
         ) from None
-    model = f"{served.version.name}/{served.version.version}"
-    return Response(content, 200, {"Tripod-Model": model}, "application/json")
+    return Response(content, media_type="application/json")
+
+
+def _predict(
+    function: str, served: Served, body: bytes, content_type: str, most_rows: int
+) -> bytes:
+    # Imported here, where a model is loaded already: pandas and numpy are of no use before.
+    from api_host import scoring  # noqa: PLC0415
+
+    score = scoring.invoke if function == "invoke" else scoring.score
+    return score(served, body, content_type, most_rows=most_rows)
+
+
+def registry_state(catalog: Catalog) -> dict[str, Any]:
+    """Whether what is said of the models is what the registry says now."""
+    return {"answers": catalog.away is None, "detail": catalog.away, "seen": catalog.seen}
 
 
 def _summary(host: Host, name: str) -> dict[str, Any]:
-    served = host.catalog.champions.get(name)
+    served = host.catalog.served.get(name)
     return {
         "name": name,
         "version": served.version.version if served else None,
@@ -130,6 +158,6 @@ def _summary(host: Host, name: str) -> dict[str, Any]:
         "ready": served is not None,
         "run_id": served.version.run_id if served else None,
         "since": served.since if served else None,
+        "wanted": host.catalog.wanted.get(name),
         "problem": host.catalog.problems.get(name),
-        "registry": host.catalog.away or "answers",
     }

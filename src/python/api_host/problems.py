@@ -32,12 +32,14 @@ class Kind:
 
 
 INVALID_BODY = Kind("invalid-body", 400, "The body could not be read")
+INVALID_INVOCATION = Kind("invalid-invocation", 400, "The model could not be asked with this")
 INVALID_HEADER = Kind("invalid-header", 400, "A header is not right")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here")
 UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model")
 UNKNOWN_TRAINING = Kind("unknown-training", 404, "There is no such training")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This path does not take this method")
 SLOW_BODY = Kind("slow-body", 408, "The body took too long to arrive")
+AMBIGUOUS_MODEL = Kind("ambiguous-model", 409, "Several models are served, and none is named")
 KEY_REUSED = Kind("idempotency-key-reused", 422, "The idempotency key belongs to another request")
 BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
 TOO_MANY_ROWS = Kind("too-many-rows", 413, "The request has too many rows")
@@ -126,3 +128,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
 def pointer(*steps: str | int) -> str:
     """The JSON Pointer that takes these steps from the top of a document."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+
+
+def too_many_rows(count: int, most: int) -> Problem:
+    """What is said to a body with more rows than this host takes at once."""
+    return Problem(TOO_MANY_ROWS, f"the body has {count} rows, and may have {most}")

@@ -1,9 +1,9 @@
 """MLflow's registry and artifact store over its REST API: which models there are; their files."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -11,9 +11,12 @@ import msgspec
 
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 
-PAGE_SIZE = 1000
+PAGE_SIZE = "1000"
+LONGEST_QUOTE = 200
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+Answer = TypeVar("Answer")
 
 
 class RegisteredModel(msgspec.Struct, frozen=True):
@@ -50,6 +53,59 @@ class ModelVersion(msgspec.Struct, frozen=True):
         return f"{self.version}-{self.created}"
 
 
+class _Alias(msgspec.Struct):
+    alias: str
+    version: str
+
+
+class _Model(msgspec.Struct):
+    name: str
+    creation_timestamp: int
+    aliases: list[_Alias] = []
+
+
+class _Page(msgspec.Struct):
+    registered_models: list[_Model] = []
+    next_page_token: str = ""
+
+
+class _Tag(msgspec.Struct):
+    key: str
+    value: str = ""
+
+
+class _Version(msgspec.Struct):
+    version: str
+    creation_timestamp: int
+    run_id: str = ""
+    tags: list[_Tag] = []
+
+
+class _VersionAnswer(msgspec.Struct):
+    model_version: _Version
+
+
+class _Metric(msgspec.Struct):
+    key: str
+    value: float
+
+
+class _RunData(msgspec.Struct):
+    metrics: list[_Metric] = []
+
+
+class _Run(msgspec.Struct):
+    data: _RunData
+
+
+class _RunAnswer(msgspec.Struct):
+    run: _Run
+
+
+class _UriAnswer(msgspec.Struct):
+    artifact_uri: str
+
+
 class Registry:
     """A client of one MLflow server.
 
@@ -62,62 +118,60 @@ class Registry:
     async def models(self) -> dict[str, RegisteredModel]:
         """Every registered model, by name."""
         models = {}
-        page: dict[str, str] = {}
+        token: dict[str, str] = {}
         while True:
-            answer = await self._get("registered-models/search", max_results=str(PAGE_SIZE), **page)
-            for model in answer.get("registered_models", ()):
-                aliases = {item["alias"]: item["version"] for item in model.get("aliases", ())}
-                models[model["name"]] = RegisteredModel(
-                    model["name"], int(model["creation_timestamp"]), aliases
-                )
-            if not answer.get("next_page_token"):
+            page = await self._get(
+                "registered-models/search", _Page, max_results=PAGE_SIZE, **token
+            )
+            for model in page.registered_models:
+                aliases = {item.alias: item.version for item in model.aliases}
+                models[model.name] = RegisteredModel(model.name, model.creation_timestamp, aliases)
+            if not page.next_page_token:
                 return models
-            page = {"page_token": answer["next_page_token"]}
+            token = {"page_token": page.next_page_token}
 
     async def version(self, name: str, version: str) -> ModelVersion:
         """What the registry knows of one version, with the metrics of its training."""
-        answer = await self._get("model-versions/get", name=name, version=version)
-        found = answer["model_version"]
-        run_id = found.get("run_id", "")
+        answer = await self._get("model-versions/get", _VersionAnswer, name=name, version=version)
+        found = answer.model_version
         return ModelVersion(
             name,
-            str(found["version"]),
-            int(found["creation_timestamp"]),
-            run_id,
-            await self._metrics(run_id) if run_id else {},
-            {tag["key"]: tag["value"] for tag in found.get("tags", ())},
+            found.version,
+            found.creation_timestamp,
+            found.run_id,
+            await self._metrics(found.run_id) if found.run_id else {},
+            {tag.key: tag.value for tag in found.tags},
         )
 
     async def files(self, version: ModelVersion) -> "RemoteFiles":
         """The files of a version, to be downloaded by name."""
         answer = await self._get(
-            "model-versions/get-download-uri", name=version.name, version=version.version
+            "model-versions/get-download-uri",
+            _UriAnswer,
+            name=version.name,
+            version=version.version,
         )
-        uri = urlsplit(answer["artifact_uri"])
+        uri = urlsplit(answer.artifact_uri)
         if uri.scheme != "mlflow-artifacts" or uri.netloc:
             raise ModelRefusedError(
-                f"the files of {version.name} version {version.version} are at"
-                f" {answer['artifact_uri']}: only files that MLflow itself serves are loaded;"
-                " start MLflow with --serve-artifacts"
+                f"its files are at {answer.artifact_uri}, and only files that the registry itself"
+                " serves are loaded: start MLflow with --serve-artifacts and register it again"
             )
         return RemoteFiles(self._client, uri.path.strip("/"))
 
     async def _metrics(self, run_id: str) -> dict[str, float]:
         try:
-            answer = await self._get("runs/get", run_id=run_id)
+            answer = await self._get("runs/get", _RunAnswer, run_id=run_id)
         except NotRegisteredError:  # Runs may be deleted while their models serve on.
             return {}
-        metrics = answer["run"]["data"].get("metrics", ())
-        return {metric["key"]: float(metric["value"]) for metric in metrics}
+        return {metric.key: metric.value for metric in answer.run.data.metrics}
 
-    async def _get(self, path: str, **parameters: str) -> dict[str, Any]:
-        async with _translated(self._client, parameters):
+    async def _get(self, path: str, answer: type[Answer], **parameters: str) -> Answer:
+        async with _translated(self._client):
             response = await self._client.get(f"{API}/{path}", params=parameters)
-            response.raise_for_status()
-            answer = response.json()
-        if not isinstance(answer, dict):
-            raise RegistryAwayError(f"{response.url} answered something that is not MLflow's")
-        return answer
+            _check(response)
+            # MLflow writes 64-bit numbers as strings in some places.
+            return msgspec.json.decode(response.content, type=answer, strict=False)
 
 
 class RemoteFiles:
@@ -130,31 +184,32 @@ class RemoteFiles:
     async def download(self, name: str, destination: Path) -> None:
         """Copies one file. What is at `destination` is whole only if this returns."""
         url = f"{ARTIFACTS}/{quote(f'{self._root}/{name}')}"
-        async with (
-            _translated(self._client, {"file": name}),
-            self._client.stream("GET", url) as response,
-        ):
-            response.raise_for_status()
+        async with _translated(self._client), self._client.stream("GET", url) as response:
+            if not response.is_success:
+                await response.aread()
+            _check(response)
             with destination.open("wb") as file:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
 
 
+def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    where = response.url.copy_with(query=None)
+    if response.status_code == httpx.codes.NOT_FOUND:
+        raise NotRegisteredError(f"{where} has no {response.url.query.decode() or 'such file'}")
+    said = response.text[:LONGEST_QUOTE].strip()
+    raise RegistryAwayError(f"{where} answered {response.status_code}: {said}")
+
+
 @asynccontextmanager
-async def _translated(client: httpx.AsyncClient, what: Mapping[str, str]) -> AsyncIterator[None]:
-    """Turns what the network and MLflow do into one of our errors."""
-    words = " ".join(f"{key}={value}" for key, value in what.items() if key != "max_results")
+async def _translated(client: httpx.AsyncClient) -> AsyncIterator[None]:
+    """Turns what the network and a server do into one of our errors."""
     try:
         yield
-    except httpx.HTTPStatusError as error:
-        status = error.response.status_code
-        if status == httpx.codes.NOT_FOUND:
-            raise NotRegisteredError(f"{client.base_url} has nothing for {words}") from None
-        raise RegistryAwayError(
-            f"{error.request.url.copy_with(query=None)} answered {status}"
-        ) from None
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise RegistryAwayError(f"{client.base_url} cannot be reached: {reason}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise RegistryAwayError(f"{client.base_url} does not answer as MLflow: {error!r}") from None
+    except msgspec.MsgspecError as error:
+        raise RegistryAwayError(f"{client.base_url} does not answer as MLflow: {error}") from None

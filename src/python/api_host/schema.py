@@ -59,13 +59,12 @@ class Signature:
         mistakes = list(self._misshapen(rows))
         if mistakes:
             raise _invalid(mistakes)
-        present = self.columns
+        # Optional means that values may be missing, not that the model does without the column.
         if self.named:
-            present = tuple(c for c in present if c.required or any(c.name in row for row in rows))
-            lists = {c.name: [row.get(c.name) for row in rows] for c in present}
+            lists = {c.name: [row.get(c.name) for row in rows] for c in self.columns}
         else:
-            lists = {c.name: [row[index] for row in rows] for index, c in enumerate(present)}
-        return self._checked(present, lists, lambda name, row: pointer("rows", row, name))
+            lists = {c.name: [row[index] for row in rows] for index, c in enumerate(self.columns)}
+        return self._checked(lists, lambda name, row: pointer("rows", row, name))
 
     def from_columns(self, columns: Mapping[str, Any]) -> Table:
         """Checks columns: an object of arrays of the same length."""
@@ -80,9 +79,9 @@ class Signature:
             mistakes = [Mistake("/columns", f"must be of one length: {lengths}")]
         if mistakes:
             raise _invalid(mistakes)
-        present = tuple(column for column in self.columns if column.name in columns)
-        lists = {column.name: columns[str(column.name)] for column in present}
-        return self._checked(present, lists, lambda name, row: pointer("columns", name, row))
+        nothing = [None] * len(next(iter(columns.values())))
+        lists = {c.name: columns.get(str(c.name), nothing) for c in self.columns}
+        return self._checked(lists, lambda name, row: pointer("columns", name, row))
 
     def _misshapen(self, rows: Sequence[Any]) -> Iterable[Mistake]:
         names = {column.name for column in self.columns}
@@ -114,13 +113,12 @@ class Signature:
 
     def _checked(
         self,
-        columns: Iterable[Column],
         lists: Mapping[str | int, Sequence[Any]],
         place: Callable[[str | int, int], str],
     ) -> Table:
         arrays = {}
         mistakes = []
-        for column in columns:
+        for column in self.columns:
             values = lists[column.name]
             array = column.kind.array(values)
             if array is None:

@@ -37,76 +37,76 @@ class ApiSettings(Settings):
     host_name: ClassVar[str] = "api-host"
 
     mlflow_tracking_uri: HttpUrl = Field(
-        "http://127.0.0.1:5000",
+        default="http://127.0.0.1:5000",
         description="URL of MLflow, whose registry the models come from.",
         examples=["http://mlflow:5000"],
     )
     airflow_base_url: HttpUrl = Field(
-        "http://127.0.0.1:8080",
+        default="http://127.0.0.1:8080",
         description="URL of Airflow, which trains.",
         examples=["http://airflow:8080"],
     )
     airflow_username: str = Field(
-        DEFAULT_ACCOUNT,
+        default=DEFAULT_ACCOUNT,
         min_length=1,
         description="Airflow user that starts trainings.",
         examples=["api"],
     )
     airflow_password: SecretStr = Field(
-        SecretStr(DEFAULT_ACCOUNT),
+        default=SecretStr(DEFAULT_ACCOUNT),
         min_length=1,
         description="Password of that user; the default is for an Airflow on this machine only.",
     )
     api_host: ListenAddress = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 for every network of this machine.",
         examples=["127.0.0.1"],
     )
-    api_port: Port = Field(8000, description="Port to listen on.", examples=["8000"])
+    api_port: Port = Field(default=8000, description="Port to listen on.", examples=["8000"])
     api_state_directory: Path = Field(
         default_factory=_state_directory,
         description="Folder of the last good copy of each model, for a start without MLflow.",
         examples=["/var/lib/api-host"],
     )
     model_names: Names = Field(
-        (),
+        default=(),
         description="Registered models to serve, with commas; empty: all that have the alias.",
         examples=["iris,churn"],
     )
     model_alias: str = Field(
-        "champion",
+        default="champion",
         min_length=1,
         description="Alias in the registry whose version is served.",
         examples=["champion"],
     )
     model_name: str | None = Field(
-        None,
+        default=None,
         description="Model that /invocations asks; needed only where several are served.",
         examples=["iris"],
     )
     model_trusted_types: Names = Field(
-        (),
+        default=(),
         description="Further types that model files may hold, with commas; each is code that runs.",
         examples=["sklearn.neighbors._kd_tree.KDTree"],
     )
     model_extra_versions: PositiveInt = Field(
-        4,
+        default=4,
         description="How many versions that were asked for by number or alias stay loaded.",
         examples=["4"],
     )
     api_max_body_bytes: PositiveInt = Field(
-        16 * MEBIBYTE,
+        default=16 * MEBIBYTE,
         description="Largest body of a request, in bytes.",
         examples=["16777216"],
     )
     api_max_rows: PositiveInt = Field(
-        100_000, description="Most rows in one request.", examples=["100000"]
+        default=100_000, description="Most rows in one request.", examples=["100000"]
     )
     api_read_timeout_seconds: PositiveFloat = Field(
-        10.0, description="How long a client may take to send a body.", examples=["10"]
+        default=10.0, description="How long a client may take to send a body.", examples=["10"]
     )
     api_predict_timeout_seconds: PositiveFloat = Field(
-        30.0, description="How long a prediction may take.", examples=["30"]
+        default=30.0, description="How long a prediction may take.", examples=["30"]
     )
 
     @model_validator(mode="after")

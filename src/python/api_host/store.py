@@ -44,98 +44,104 @@ class BrokenCopyError(Exception):
 
 
 class Store:
-    """The folder of copies; several processes may use it at once."""
+    """The folder of copies; several processes may use it at once.
 
-    def __init__(self, root: Path) -> None:
+    `most`: how many copies of a model are kept besides the one that served last.
+    """
+
+    def __init__(self, root: Path, *, most: int) -> None:
         self._root = root
+        self._most = most
 
     def find(self, version: ModelVersion) -> Copy | None:
         """The copy of a version, if there is a good one; one that is not is thrown away."""
         folder = self._folder(version)
         try:
             return _read(folder)
-        except FileNotFoundError:
-            return None
         except BrokenCopyError:
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
     @contextmanager
-    def adding(self, version: ModelVersion) -> Iterator[Path]:
-        """An empty folder for a version's files; it becomes its copy when the block ends well."""
+    def staging(self, version: ModelVersion) -> Iterator[Path]:
+        """An empty folder for the files of a version, which is gone after the block."""
         parent = self._folder(version).parent
         parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
-        lock = os.open(staging, os.O_RDONLY)
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=parent))
+        lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield staging
-            self._finish(version, staging)
+            yield folder
         finally:
             os.close(lock)
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _finish(self, version: ModelVersion, staging: Path) -> None:
-        files = [path for path in sorted(staging.rglob("*")) if path.is_file()]
+    def add(self, version: ModelVersion, staging: Path) -> Copy:
+        """Makes the files in `staging` the copy of a version, all at once."""
+        files = [path for path in sorted(staging.iterdir()) if path.is_file()]
         for path in files:
             _sync(path)
-        manifest = _Manifest(version, {str(p.relative_to(staging)): _digest(p) for p in files})
+        manifest = _Manifest(version, {path.name: _digest(path) for path in files})
         write_atomically(staging / MANIFEST, msgspec.json.encode(manifest))
         staging.chmod(0o755)
+        folder = self._folder(version)
         try:
-            staging.rename(self._folder(version))
+            staging.rename(folder)
         except OSError:
             if self.find(version) is None:  # Not another process that was faster.
                 raise
-        _sync(staging.parent)
+        _sync(folder.parent)
+        self._prune(folder)
+        return Copy(version, folder)
 
     def remember(self, version: ModelVersion, alias: str) -> None:
-        """Notes that this copy serves, for the next start; copies that nobody needs any more go."""
+        """Notes that this copy serves, for the next start."""
         folder = self._folder(version)
         link = folder.parent / f"@{_file_name(alias)}"
-        before = link.resolve()
-        temporary = folder.parent / f"{UNFINISHED}link-{os.getpid()}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(folder.name)
-        temporary.replace(link)
+        with self.staging(version) as staging:
+            temporary = staging / "link"
+            temporary.symlink_to(folder.name)
+            temporary.replace(link)
         _sync(folder.parent)
-        for path in folder.parent.iterdir():
-            # The one before stays: another process of this host may be about to load it.
-            if path.is_dir() and not path.is_symlink() and path not in (folder, before):
-                _remove_unless_locked(path)
 
     def last_good(self, alias: str) -> Iterator[Copy | BrokenCopyError]:
-        """The copy of each model that served last."""
+        """The copy of each model that served last; a broken one is thrown away."""
         for link in sorted(self._root.glob(f"*/@{_file_name(alias)}")):
             folder = link.resolve()
             try:
                 yield _read(folder)
-            except (FileNotFoundError, BrokenCopyError) as error:
+            except BrokenCopyError as error:
                 shutil.rmtree(folder, ignore_errors=True)
-                yield BrokenCopyError(f"{folder} is broken ({error}) and was removed")
+                yield BrokenCopyError(f"{folder} was broken and is removed: {error}")
+
+    def _prune(self, newest: Path) -> None:
+        """Removes downloads that nobody finished, and the oldest copies."""
+        folders = [path for path in newest.parent.iterdir() if not path.name.startswith("@")]
+        linked = {path.resolve() for path in newest.parent.glob("@*")}
+        copies = [path for path in folders if not path.name.startswith(UNFINISHED)]
+        copies.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        spare = [path for path in copies if path not in (newest, *linked)]
+        for path in (set(folders) - set(copies)).union(spare[self._most :]):
+            _remove_unless_locked(path)
 
     def _folder(self, version: ModelVersion) -> Path:
-        return self._root / _file_name(version.name) / _file_name(version.key)
+        return self._root.resolve() / _file_name(version.name) / _file_name(version.key)
 
 
 def _file_name(name: str) -> str:
-    # A name in the registry may hold anything but '/' and ':'.
+    # A name in the registry may hold anything but '/' and ':'; '.' and '@' at its start are ours.
     quoted = quote(name, safe=" ")
-    return quoted.replace(".", "%2E", 1) if quoted.startswith(".") else quoted
+    return f"%{ord(quoted[0]):02X}{quoted[1:]}" if quoted[0] in ".@" else quoted
 
 
 def _read(folder: Path) -> Copy:
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
-    except msgspec.MsgspecError as error:
-        raise BrokenCopyError(f"{MANIFEST}: {error}") from None
-    for name, digest in manifest.files.items():
-        try:
-            found = _digest(folder / name)
-        except OSError as error:
-            raise BrokenCopyError(f"{name}: {error.strerror}") from None
-        if found != digest:
-            raise BrokenCopyError(f"{name} is not what was downloaded")
+        for name, digest in manifest.files.items():
+            if _digest(folder / name) != digest:
+                raise BrokenCopyError(f"{name} is not what was downloaded")
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BrokenCopyError(str(error)) from None
     return Copy(manifest.version, folder)
 
 
@@ -153,12 +159,14 @@ def _sync(path: Path) -> None:
 
 
 def _remove_unless_locked(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # Another process removed it.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # A download of another process.
-    else:
         shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass  # A download of another process.
     finally:
         os.close(descriptor)

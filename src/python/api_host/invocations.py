@@ -1,0 +1,189 @@
+"""MLflow's scoring protocol: the same tables from the same bodies as `mlflow models serve` makes.
+
+MLflow itself is not imported for it: that takes seconds and 40 MB. The tests compare what is read
+here with what MLflow reads, for bodies that hypothesis makes up.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from api_host.enforcement import enforce, invalid
+from api_host.kinds import Kind
+from api_host.problems import UNSUPPORTED_MEDIA_TYPE, Problem
+from api_host.schema import Signature
+
+FORMS = ("dataframe_records", "dataframe_split", "inputs", "instances")
+
+
+def decode(body: bytes, content_type: str, signature: Signature | None) -> Any:
+    """What the model predicts from. Raises `Problem`."""
+    media_type, *parameters = (part.strip() for part in content_type.split(";"))
+    _check_parameters(parameters)
+    match media_type:
+        case "text/csv":
+            found: Any = _from_csv(body, signature)
+        case "application/json":
+            found = _from_json(body, signature)
+        case _:
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE,
+                f"the content type is {content_type or 'not given'};"
+                " it must be application/json or text/csv",
+            )
+    return found if signature is None else enforce(found, signature)
+
+
+def encode(predictions: Any) -> bytes:
+    """The answer, as MLflow writes it: its NaN is JavaScript's, not JSON's."""
+    return json.dumps({"predictions": predictions}, default=_as_list).encode()
+
+
+def _as_list(array: Any) -> Any:
+    return array.tolist()
+
+
+def _check_parameters(parameters: Iterable[str]) -> None:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name != "charset" or value.lower() != "utf-8":
+            raise Problem(
+                UNSUPPORTED_MEDIA_TYPE, f"{parameter!r} in the content type is not understood"
+            )
+
+
+def _from_csv(body: bytes, signature: Signature | None) -> pd.DataFrame:
+    try:
+        text = io.StringIO(body.decode())
+        if signature is None:
+            return pd.read_csv(text)
+        if signature.is_tensor:
+            raise ValueError("the model takes an array, which CSV is not")  # noqa: TRY301
+        return pd.read_csv(text, dtype={c.name: c.kind.dtype for c in signature.columns})
+    except Exception as error:  # noqa: BLE001 - pandas raises whatever it likes
+        raise invalid(f"the body is not CSV that pandas reads: {error}") from None
+
+
+def _from_json(body: bytes, signature: Signature | None) -> Any:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"the body is not JSON: {error}") from None
+    forms = [form for form in FORMS if isinstance(document, dict) and form in document]
+    if len(forms) != 1:
+        raise invalid(f"the body must be a JSON object with exactly one of {', '.join(FORMS)}")
+    form = forms[0]
+    values = document[form]
+    try:
+        match form:
+            case "dataframe_records":
+                return _cast_frame(_records(values), signature)
+            case "dataframe_split":
+                return _cast_frame(_split(values), signature)
+            case "instances":
+                return _instances(values, signature)
+            case _:
+                return _inputs(values, signature)
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001 - pandas raises whatever it likes
+        raise invalid(f"/{form} does not answer the signature of the model: {error}") from None
+
+
+def _records(values: Any) -> pd.DataFrame:
+    if not isinstance(values, list):
+        raise TypeError("it must be an array of objects")
+    return pd.DataFrame(values)
+
+
+def _split(values: Any) -> pd.DataFrame:
+    if not isinstance(values, dict) or not {"data"} <= values.keys() <= {
+        "columns",
+        "data",
+        "index",
+    }:
+        raise TypeError("it must be an object with data, and may have columns and index")
+    return pd.DataFrame(values["data"], values.get("index"), values.get("columns"))
+
+
+def _cast_frame(frame: pd.DataFrame, signature: Signature | None) -> pd.DataFrame:
+    """Casts the columns that the signature knows, as far as pandas can: "5" becomes 5.0."""
+    if signature is None:
+        return frame
+    if signature.named:
+        kinds = {c.name: c.kind for c in signature.columns if c.name in frame.columns}
+    else:
+        kinds = dict(zip(frame.columns, (c.kind for c in signature.columns), strict=False))
+    for name, kind in kinds.items():
+        frame[name] = _cast_column(frame[name], kind, signature)
+    return frame
+
+
+def _cast_column(values: pd.Series, kind: Kind, signature: Signature) -> pd.Series:
+    if kind.name == "binary":
+        return values.map(lambda text: base64.decodebytes(text.encode()))
+    if signature.is_tensor and isinstance(values.iloc[0], list):
+        return values
+    if kind.name == "datetime":
+        return pd.to_datetime(values).dt.as_unit("ns")
+    if kind.name == "string" and isinstance(values.dtype, pd.StringDtype):
+        return values
+    return values.astype(kind.dtype)
+
+
+def _instances(values: Any, signature: Signature | None) -> Any:
+    """Rows: objects become one array a column, all else is read like columns."""
+    kinds = _kinds_by_name(signature)
+    if isinstance(values, list) and values and isinstance(values[0], dict):
+        lists: dict[str, list[Any]] = {}
+        for row in values:
+            for name, value in row.items():
+                lists.setdefault(name, []).append(_cast(value, kinds.get(name)))
+        found: Any = {name: np.array(items) for name, items in lists.items()}
+    else:
+        found = _inputs(values, signature)
+    if isinstance(found, dict):
+        arrays = {name: item for name, item in found.items() if isinstance(item, np.ndarray)}
+        if len({len(array) for name, array in arrays.items() if name in (kinds or arrays)}) > 1:
+            raise ValueError("the rows have not all the same columns")
+    return found
+
+
+def _inputs(values: Any, signature: Signature | None) -> Any:
+    """Columns, or an array of rows without names, or one value."""
+    kinds = _kinds_by_name(signature)
+    is_table = isinstance(values, list) and any(isinstance(item, dict) for item in values)
+    if len(kinds) == 1 and isinstance(values, list) and not is_table:
+        values = {next(iter(kinds)): values}
+    elif signature and not signature.named and isinstance(values, dict):
+        raise TypeError("the columns of this model have no names: send an array")
+    if isinstance(values, dict):
+        return {name: _cast(value, kinds.get(name)) for name, value in values.items()}
+    if isinstance(values, list) and all(isinstance(item, dict) for item in values):
+        return [{name: _cast(v, kinds.get(name)) for name, v in row.items()} for row in values]
+    first = signature.columns[0].kind if signature else None
+    return _cast(values, first, as_array=signature is not None and signature.is_tensor)
+
+
+def _kinds_by_name(signature: Signature | None) -> dict[str, Kind]:
+    if signature is None or not signature.named:
+        return {}
+    return {str(column.name): column.kind for column in signature.columns}
+
+
+def _cast(value: Any, kind: Kind | None, *, as_array: bool = False) -> Any:
+    if kind is None:
+        return np.array(value)
+    dtype: np.dtype[Any] = _NUMPY.get(kind.name, kind.dtype)
+    if as_array or isinstance(value, list):
+        return np.array(value, dtype)
+    return np.array([value], dtype)[0]
+
+
+_NUMPY: dict[str, np.dtype[Any]] = {"string": np.dtype(str), "binary": np.dtype(bytes)}
+"""Where numpy's type is not the one that pandas has for it."""

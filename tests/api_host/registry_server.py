@@ -1,0 +1,169 @@
+"""A registry that speaks MLflow's REST API as far as the API host asks, and fails when told to."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+
+
+@dataclass
+class Registered:
+    """A registered model: the folder of each version, and its aliases."""
+
+    created: int = 1
+    versions: dict[str, Path] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+class RegistryServer:
+    """The registry.
+
+    `status`: what everything answers, if set.
+    `cut`: whether downloads of model files break off in the middle.
+    `half_sent`, `go_on`: a download waits between the two, if `pause` is set.
+    """
+
+    def __init__(self) -> None:
+        self.models: dict[str, Registered] = {}
+        self.status: int | None = None
+        self.cut = False
+        self.pause = False
+        self.half_sent = Event()
+        self.go_on = Event()
+        self.port = 0
+        self._server: ThreadingHTTPServer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def promote(self, name: str, folder: Path, alias: str = "champion") -> str:
+        """Registers a version and moves the alias to it."""
+        model = self.models.setdefault(name, Registered())
+        version = str(len(model.versions) + 1)
+        model.versions[version] = folder
+        model.aliases[alias] = version
+        return version
+
+    def start(self) -> None:
+        """Listens, on the same port as before."""
+        registry = self
+
+        class Handler(_Handler):
+            state = registry
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Stops as a killed process does: connections under way break."""
+        self.go_on.set()
+        if self._server:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    state: RegistryServer
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if self.state.status is not None:
+            self._send(self.state.status, b"told to fail")
+        elif url.path == "/health":
+            self._send(200, b"OK")
+        elif url.path.startswith(ARTIFACTS):
+            self._send_file(unquote(url.path.removeprefix(ARTIFACTS)))
+        else:
+            self._send_json(url.path.removeprefix("/api/2.0/mlflow/"), query)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _send_json(self, path: str, query: dict[str, str]) -> None:
+        try:
+            answer = _answer(self.state, path, query)
+        except KeyError:
+            self._send(404, b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}')
+        else:
+            self._send(200, json.dumps(answer).encode())
+
+    def _send_file(self, path: str) -> None:
+        name, version, file = path.split("/")
+        try:
+            content = (self.state.models[name].versions[version] / file).read_bytes()
+        except (KeyError, FileNotFoundError):
+            self._send(404, b"")
+            return
+        if not file.startswith("model.") or not (self.state.cut or self.state.pause):
+            self._send(200, content)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        self.wfile.flush()
+        self.state.half_sent.set()
+        if self.state.pause and self.state.go_on.wait(30) and not self.state.cut:
+            self.wfile.write(content[len(content) // 2 :])
+        else:
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _answer(registry: RegistryServer, path: str, query: dict[str, str]) -> Any:
+    if path == "registered-models/search":
+        return {
+            "registered_models": [
+                {
+                    "name": name,
+                    "creation_timestamp": model.created,
+                    "aliases": [{"alias": a, "version": v} for a, v in model.aliases.items()],
+                }
+                for name, model in registry.models.items()
+            ]
+        }
+    if path == "runs/get":
+        return {"run": {"data": {"metrics": [{"key": "accuracy", "value": 0.9}]}}}
+    name, version = query["name"], query["version"]
+    model = registry.models[name]
+    if path == "model-versions/get-download-uri":
+        return {"artifact_uri": f"mlflow-artifacts:/{name}/{version}"}
+    _ = model.versions[version]
+    return {
+        "model_version": {
+            "name": name,
+            "version": version,
+            "creation_timestamp": model.created,
+            "run_id": f"run-{version}",
+            "tags": [{"key": "promotion", "value": "promoted"}],
+        }
+    }
+
+
+@contextmanager
+def running() -> Iterator[RegistryServer]:
+    """A registry that is there until the block ends."""
+    server = RegistryServer()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
