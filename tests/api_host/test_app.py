@@ -57,6 +57,13 @@ async def test_predictions_by_name_alias_and_version(api: httpx.AsyncClient) -> 
         assert answer.headers["Tripod-Model"] == f"iris/{version}"
 
 
+async def test_the_example_of_a_model_can_be_sent_back_to_it(api: httpx.AsyncClient) -> None:
+    example = (await api.get("/v1/models/iris")).json()["example"]
+    assert len(example) == 3
+    answer = await api.post(PREDICT, json={"rows": example})
+    assert answer.json()["predictions"] == ["setosa"] * 3
+
+
 async def test_versions_that_are_asked_for_at_once_are_loaded_once(
     api: httpx.AsyncClient,
 ) -> None:

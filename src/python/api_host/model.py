@@ -109,11 +109,13 @@ class Model:
 
     `signature`: what it takes; None if it was logged without one.
     `inputs`, `outputs`: the same as MLflow writes it, for callers to read.
+    `example`: rows that were logged with it: objects where the columns have names, else arrays.
     """
 
     signature: Signature | None
     inputs: Any
     outputs: Any
+    example: list[Any]
     _predict: Any
 
     def predict(self, table: Table) -> Any:
@@ -135,19 +137,26 @@ def load(folder: Path, trusted: Collection[str] = ()) -> Model:
         compile_signature(signature.inputs),
         _decoded(signature.inputs),
         _decoded(signature.outputs),
+        _example(folder / description.example) if description.example else [],
         getattr(estimator, function),
     )
-    if description.example is not None:
-        _try(model, folder / description.example)
+    if model.example:
+        _try(model)
     return model
 
 
-def _try(model: Model, example: Path) -> None:
+def _example(path: Path) -> list[Any]:
     try:
-        split = json.loads(example.read_bytes())  # Not msgspec: MLflow writes NaN into it.
+        split = json.loads(path.read_bytes())  # Not msgspec: MLflow writes NaN into it.
         names, rows = split.get("columns"), split["data"]
-        if names:
-            rows = [dict(zip(names, row, strict=True)) for row in rows]
+        return [dict(zip(names, row, strict=True)) for row in rows] if names else list(rows)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelRefusedError(f"its input example cannot be read: {error!r}") from None
+
+
+def _try(model: Model) -> None:
+    try:
+        rows = model.example
         table = model.signature.from_rows(rows) if model.signature else pd.DataFrame(rows)
         model.predict(table)
     except Exception as error:

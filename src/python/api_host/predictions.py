@@ -46,6 +46,7 @@ async def get_model(request: Request) -> Response:
             "signature": {"inputs": served.model.inputs, "outputs": served.model.outputs},
             "metrics": version.metrics,
             "tags": version.tags,
+            "example": served.model.example,
         }
     return json_response(document)
 

@@ -185,7 +185,7 @@ def _parse(document: type[Document], response: httpx.Response) -> Document:
 
 
 def _parse_unless_away(document: type[Document], response: httpx.Response) -> Document | str:
-    """The document, or why there is none for now: just started, Airflow may not know the DAG yet."""
+    """The document, or why there is none for now: Airflow may not have read the DAG yet."""
     if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         return f"waiting for Airflow: {response.json()['detail']}"
     return _parse(document, response)
