@@ -16,7 +16,8 @@ from airflow_host.training import runs
 from airflow_host.training.candidates import TRUSTED_TYPES
 from airflow_host.training.plan import Job, Trained
 from airflow_host.training.promotion import Decision
-from airflow_host.training.signature import difference
+from airflow_host.training.samples import Samples
+from airflow_host.training.signature import difference, signature
 
 CHAMPION = "champion"
 PROMOTION = "promotion"
@@ -76,8 +77,16 @@ def write(client: MlflowClient, name: str, version: str, decided: Decision) -> N
         client.set_registered_model_alias(name, CHAMPION, version)
 
 
-def load(version: ModelVersion, challenger: ModelSignature) -> Any:
-    """The model of the champion, if it takes and gives what the challenger does."""
+def predict(version: ModelVersion, rows: Samples) -> Any:
+    """What the champion predicts for rows, if it takes and gives what they hold."""
+    model = _load(version, signature(rows))
+    try:
+        return model.predict(rows.features)
+    except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot predict)
+        raise NotComparableError(f"it cannot predict ({_line(error)})", replace=True) from None
+
+
+def _load(version: ModelVersion, challenger: ModelSignature) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = _download(version, folder)
         try:
@@ -94,23 +103,20 @@ def load(version: ModelVersion, challenger: ModelSignature) -> Any:
         different = difference(model.signature, challenger)
         if different:
             raise NotComparableError(different, replace=False)
-        return _load(path / data["pickled_model"])
+        return _load_file(path / data["pickled_model"])
 
 
 def _download(version: ModelVersion, folder: str) -> Path:
+    uri = f"models:/{version.name}/{version.version}"
     try:
-        return Path(
-            mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{version.name}/{version.version}", dst_path=folder
-            )
-        )
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise NotComparableError("its files are gone", replace=True) from None
 
 
-def _load(path: Path) -> Any:
+def _load_file(path: Path) -> Any:
     try:
         return skops.io.load(path, trusted=list(TRUSTED_TYPES))
     except UntrustedTypesFoundException:
@@ -118,4 +124,8 @@ def _load(path: Path) -> Any:
             "it holds types that train_model does not trust", replace=False
         ) from None
     except Exception as error:  # noqa: BLE001 (as above)
-        raise NotComparableError(f"it cannot be loaded ({error})", replace=True) from None
+        raise NotComparableError(f"it cannot be loaded ({_line(error)})", replace=True) from None
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

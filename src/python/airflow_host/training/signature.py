@@ -3,7 +3,7 @@
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from airflow_host.training.samples import Samples
+from airflow_host.training.samples import MOST_SHOWN, Samples
 
 _TYPES = {"bool": "boolean", "float64": "double", "int64": "long", "object": "string"}
 
@@ -39,4 +39,6 @@ def _columns(schema: Schema | None) -> dict[str, str]:
 
 
 def _listed(columns: dict[str, str]) -> str:
-    return ", ".join(f"{name!r} ({kind})" for name, kind in columns.items()) or "unnamed columns"
+    shown = [f"{name!r} ({kind})" for name, kind in columns.items()]
+    more = [f"and {len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+    return ", ".join(shown[:MOST_SHOWN] + more) or "unnamed columns"

@@ -22,7 +22,6 @@ from airflow_host.training.plan import Challenger, Job, Trained
 from airflow_host.training.promotion import CRITERIA, Decision
 from airflow_host.training.samples import Samples, sample
 from airflow_host.training.settings import TrainingSettings
-from airflow_host.training.signature import signature
 from airflow_host.training.split import split
 
 log = structlog.get_logger(__name__)
@@ -136,13 +135,7 @@ def _decide(
     held_out = split(_samples(settings, job), place=place).held_out
     criterion = CRITERIA[job.kind]
     try:
-        model = registry.load(champion, signature(held_out))
-        try:
-            predictions = model.predict(held_out.features)
-        except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot predict)
-            raise registry.NotComparableError(
-                f"it cannot predict the rows held out ({error})", replace=True
-            ) from None
+        predictions = registry.predict(champion, held_out)
     except registry.NotComparableError as error:
         what = f"version {champion.version}, the champion, cannot be compared: {error}"
         if error.replace:
