@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hostkit import release
 from hostkit.errors import HostError, SettingsError
@@ -24,7 +22,7 @@ _FAULTS_OF_THE_MACHINE = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, e
 """What the operator mends, and a traceback says nothing about."""
 
 _WIDTH_FOR_PIPES = 10_000
-"""Of a table that a program reads: one line a setting."""
+"""One line a setting where a program reads."""
 
 
 class HostGroup(click.Group):
@@ -128,7 +126,7 @@ def add_common_commands(
         if as_json:
             click.echo(json.dumps([_as_document(setting) for setting in settings], indent=2))
         else:
-            _print_table(settings)
+            _print_list(settings)
 
 
 def _as_document(setting: Setting) -> dict[str, str | int | None]:
@@ -141,13 +139,18 @@ def _as_document(setting: Setting) -> dict[str, str | int | None]:
     }
 
 
-def _print_table(settings: tuple[Setting, ...]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("setting", "value", "from", "what it is for"):
-        table.add_column(heading, overflow="fold")
-    for setting in settings:
-        value = "" if setting.value is None else setting.value
-        cells = (setting.name, value, str(setting.origin), setting.description)
-        table.add_row(*(Text(cell) for cell in cells))  # As it is: '[fd00::1]' is no markup.
-    width = None if sys.stdout.isatty() else _WIDTH_FOR_PIPES
-    Console(file=sys.stdout, width=width).print(table)
+def _print_list(settings: tuple[Setting, ...]) -> None:
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _WIDTH_FOR_PIPES
+    formatter = click.HelpFormatter(width=width)
+    formatter.write_dl(
+        [
+            (
+                f"{setting.name}={setting.value or ''}",
+                f"{setting.description.removesuffix('.')} ({setting.origin})",
+            )
+            for setting in settings
+        ],
+        col_max=width // 2,
+    )
+    click.echo(formatter.getvalue(), nl=False)
