@@ -20,13 +20,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 SECONDS_TO_REMEMBER = 60
 USERS_TO_REMEMBER = 256
 
-_PROTECTED = "/api/v2/"
+_PROTECTED = ("/api/v2/", "/auth/fab/v1/")
+"""Airflow's API, and the one of its users and roles."""
+
 _OPEN = ("/api/v2/monitor/health", "/api/v2/version")
 """What needs no login must not fail because of a wrong one: runbooks check health there."""
 
 
 class BasicAuth:
-    """ASGI middleware: `Authorization: Basic` below /api/v2 becomes `Authorization: Bearer`.
+    """ASGI middleware: `Authorization: Basic` on an API becomes `Authorization: Bearer`.
 
     Checking a password is slow on purpose, so tokens are remembered for a minute, by a keyed hash
     of the credentials: the password itself is not kept.
@@ -85,9 +87,10 @@ async def _ask_for_token(scope: Scope, credentials: str) -> httpx.Response:
         return httpx.Response(HTTPStatus.UNAUTHORIZED)
     username, _, password = text.partition(":")
     # In this process, without the network: the application answers itself.
-    transport = httpx.ASGITransport(scope["app"], raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api-server") as client:
+    root = scope.get("root_path", "")
+    transport = httpx.ASGITransport(scope["app"], raise_app_exceptions=False, root_path=root)
+    async with httpx.AsyncClient(transport=transport) as client:
         return await client.post(
-            f"{scope.get('root_path', '')}/auth/token",
+            f"http://api-server{root}/auth/token",
             json={"username": username, "password": password},
         )

@@ -1,6 +1,7 @@
 """The environment that Airflow's processes run in, worked out from the host's settings."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,20 +24,26 @@ _SETS_THE_SAME = ("", "_CMD", "_SECRET")
 def airflow_environment(
     settings: AirflowSettings,
     values: Mapping[str, str],
-    keys: Mapping[str, str],
+    keys: Mapping[str, Path],
     *,
     json_logs: bool,
 ) -> dict[str, str]:
     """The whole environment of an Airflow process.
 
     `values`: all variables that the host was given; what they say wins over our defaults.
-    `keys`: the shared secrets by variable.
+    `keys`: the files of the shared secrets by variable.
     `json_logs`: JSON lines rather than lines for a terminal.
     """
     given = {name: text for name, text in values.items() if name not in _KEPT_FROM_AIRFLOW}
-    defaults = _defaults(settings, json_logs=json_logs) | dict(keys)
-    defaults = {name: text for name, text in defaults.items() if not _is_given(name, given)}
-    environment = defaults | given | _exact(settings)
+    defaults = _defaults(settings, json_logs=json_logs)
+    environment = {name: text for name, text in defaults.items() if not _is_given(name, given)}
+    # Airflow reads them by a command: its environment is that of every task, and soon in a log.
+    environment |= {
+        f"{name}_CMD": f"cat {shlex.quote(str(file))}"
+        for name, file in keys.items()
+        if not _is_given(name, given)
+    }
+    environment |= given | _exact(settings)
     asynchronous = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"
     if not _is_given(asynchronous, given):
         environment |= _asynchronous_connection(asynchronous, environment)
@@ -87,6 +94,8 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        # Its warnings are about itself, and come a second time without any form.
+        "AIRFLOW__LOGGING__FAB_LOGGING_LEVEL": "ERROR",
         "AIRFLOW__LOGGING__JSON_LOGS": str(json_logs),
         # Otherwise it writes six lines at each refresh, whether it found anything or not.
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.dag_processing.manager=WARNING",
@@ -119,6 +128,6 @@ def _asynchronous_connection(name: str, environment: Mapping[str, str]) -> dict[
     scheme, separator, rest = environment.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "").partition(
         "://"
     )
-    if separator and scheme.split("+")[0] in ("postgres", "postgresql"):
+    if separator and scheme.split("+")[0] == "postgresql":
         return {name: f"postgresql+psycopg://{rest}"}
     return {}

@@ -65,9 +65,9 @@ def _usable_state(engine: sa.Engine, *, upgrade: bool) -> State:
     try:
         state = schema.state(engine)
     except sa.exc.SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
+        cause, *_ = str(getattr(error, "orig", None) or error).splitlines()
         raise DatabaseError(
-            f"the database {address} cannot be read ({str(cause).strip()}): check {_CONNECTION}"
+            f"the database {address} cannot be read ({cause}): check {_CONNECTION}"
         ) from None
     if state is State.NEWER:
         raise DatabaseError(
@@ -91,7 +91,13 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 
 @contextmanager
 def _engine(environment: Mapping[str, str]) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(_connection(environment), poolclass=sa.NullPool)
+    try:
+        engine = sa.create_engine(_connection(environment), poolclass=sa.NullPool)
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise DatabaseError(
+            f"{_CONNECTION} is no database that Airflow can use here ({error}): write"
+            " sqlite:////path/airflow.db or postgresql://user:password@host/name"
+        ) from None
     try:
         yield engine
     finally:

@@ -29,7 +29,7 @@ IMPORTED_BY_TASKS = (
 def main() -> None:
     """Becomes the component that the first argument names."""
     notice_the_end_of_children()
-    # At its end Python looks for garbage among all that an api-server imported: seconds, for nothing.
+    # At its end Python looks for garbage in all that was imported: for an api-server, seconds.
     atexit.register(gc.freeze)
     if sys.argv[1] == Component.SCHEDULER:
         import_for_tasks()

@@ -29,15 +29,17 @@ KEYS: dict[str, Callable[[], str]] = {
 """How each key is made, by the variable that Airflow reads it from."""
 
 
-def read_or_create_keys(home: Path) -> dict[str, str]:
-    """The keys by variable, made if this is the first start. Makes AIRFLOW_HOME too."""
+def make_keys(home: Path) -> dict[str, Path]:
+    """The files of the keys by variable, made at the first start. Makes AIRFLOW_HOME too."""
     folder = home / FOLDER
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        return {name: read_or_create(folder / name, create) for name, create in KEYS.items()}
+        for name, create in KEYS.items():
+            read_or_create(folder / name, create)
     except OSError as error:
         raise HostError(
             f"{error.filename or folder} cannot be used ({error.strerror}): AIRFLOW_HOME must be a"
             " folder that this user may write to"
         ) from None
+    return {name: folder / name for name in KEYS}

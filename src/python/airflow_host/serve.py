@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from airflow_host import migrate
 from airflow_host.components import Component
 from airflow_host.environment import airflow_environment
-from airflow_host.secret_keys import read_or_create_keys
+from airflow_host.secret_keys import make_keys
 from airflow_host.settings import AirflowSettings
 from hostkit.files import read_or_create
 from hostkit.settings import Loaded
@@ -31,8 +32,12 @@ def serve(component: Component, loaded: Loaded[AirflowSettings]) -> None:
 def prepare(loaded: Loaded[AirflowSettings]) -> dict[str, str]:
     """Makes the files that Airflow's processes share, and returns their environment."""
     home = loaded.settings.airflow_home
-    keys = read_or_create_keys(home)
+    keys = make_keys(home)
     read_or_create(home / "airflow.cfg", lambda: _CONFIG_FILE)
+    with suppress(
+        OSError
+    ):  # Below /etc only root may; until there is one, there are no DAGs in it.
+        loaded.settings.airflow_dags_folder.mkdir(parents=True, exist_ok=True)
     return airflow_environment(
         loaded.settings, loaded.environment(), keys, json_logs=not sys.stderr.isatty()
     )

@@ -1,0 +1,144 @@
+import json
+import shlex
+from pathlib import Path
+from string import ascii_letters
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_host.environment import airflow_environment, local_url
+from airflow_host.secret_keys import KEYS
+from airflow_host.settings import AirflowSettings
+from hostkit.settings import load
+
+GIVEN = {
+    "AIRFLOW_PUBLIC_URL": "https://airflow.example/team",
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "API_SERVER_URL": "http://api:8000",
+    "AIRFLOW_USERNAME": "somebody",
+    "AIRFLOW_PASSWORD": "correct horse battery",
+    "AIRFLOW_HOME": "/srv/airflow",
+    "AIRFLOW_DAGS_FOLDER": "/srv/dags",
+}
+KEY_FILES = {name: Path("/srv/airflow/my secrets") / name for name in KEYS}
+
+
+def environment(variables: dict[str, str] | None = None, **more: str) -> dict[str, str]:
+    loaded = load(AirflowSettings, environment=GIVEN | (variables or {}) | more)
+    return airflow_environment(loaded.settings, loaded.environment(), KEY_FILES, json_logs=True)
+
+
+def test_all_processes_agree_without_being_told() -> None:
+    made = environment()
+    assert made["AIRFLOW_HOME"] == "/srv/airflow"
+    assert made["AIRFLOW__API__BASE_URL"] == "https://airflow.example/team"
+    assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8080/execution/"
+    assert made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "sqlite:////srv/airflow/airflow.db"
+
+
+def test_state_is_below_airflow_home() -> None:
+    for name, text in environment().items():
+        if name.endswith(("_FOLDER", "_STORAGE_PATH")) and "PLUGINS" not in name:
+            assert text.startswith(("/srv/airflow/", "/srv/dags")), name
+
+
+def test_tasks_see_the_other_hosts_and_what_to_train() -> None:
+    made = environment(TRAINING_DATA_URI="s3://bucket/table.parquet", TRAINING_MARGIN="0.5")
+    assert made["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert made["API_SERVER_URL"] == "http://api:8000"
+    assert made["TRAINING_DATA_URI"] == "s3://bucket/table.parquet"
+    assert made["TRAINING_TARGET"] == "species"
+    assert made["TRAINING_MODEL_NAME"] == "iris"
+    assert made["TRAINING_MARGIN"] == "0.5"
+    assert "TRAINING_DATA_URI" not in environment()
+
+
+def test_tasks_do_not_see_the_password_of_an_admin() -> None:
+    made = environment()
+    assert GIVEN["AIRFLOW_PASSWORD"] not in made.values()
+    assert "AIRFLOW_USERNAME" not in made
+
+
+def test_the_dags_are_the_shipped_ones_and_the_users_own() -> None:
+    bundles = json.loads(environment()["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
+    folders = {bundle["name"]: Path(bundle["kwargs"]["path"]) for bundle in bundles}
+    assert folders["own"] == Path("/srv/dags")
+    assert folders["tripod"].parts[-2:] == ("airflow_host", "dags")
+
+
+def test_the_plugins_are_where_airflow_is_told_to_look() -> None:
+    folder = Path(environment()["AIRFLOW__CORE__PLUGINS_FOLDER"])
+    assert (folder / "compatibility.py").is_file()
+
+
+@pytest.mark.parametrize(("json_logs", "text"), [(True, "True"), (False, "False")])
+def test_logs_are_json_unless_a_person_watches(json_logs: bool, text: str) -> None:
+    loaded = load(AirflowSettings, environment=GIVEN)
+    made = airflow_environment(loaded.settings, {}, {}, json_logs=json_logs)
+    assert made["AIRFLOW__LOGGING__JSON_LOGS"] == text
+
+
+def test_tasks_see_where_the_keys_are_and_not_the_keys() -> None:
+    made = environment()
+    for name, file in KEY_FILES.items():
+        assert name not in made
+        assert shlex.split(made[f"{name}_CMD"]) == ["cat", str(file)]
+
+
+OPTIONS = sorted(
+    {name.removesuffix("_CMD") for name in environment() if name.startswith("AIRFLOW__")}
+    - set(AirflowSettings.variables())
+)
+
+
+@given(name=st.sampled_from(OPTIONS), text=st.text(ascii_letters, min_size=1))
+def test_what_the_operator_says_of_airflow_wins(name: str, text: str) -> None:
+    made = environment({name: text})
+    assert made[name] == text
+    assert f"{name}_CMD" not in made
+
+
+@given(name=st.sampled_from(OPTIONS), suffix=st.sampled_from(["_CMD", "_SECRET"]))
+def test_a_command_or_a_secrets_backend_is_not_covered_by_a_default(name: str, suffix: str) -> None:
+    made = environment({name + suffix: "something"})
+    assert name not in made
+    assert made[name + suffix] == "something"
+
+
+def test_other_options_of_airflow_pass_through() -> None:
+    assert environment(AIRFLOW__SMTP__SMTP_HOST="mail")["AIRFLOW__SMTP__SMTP_HOST"] == "mail"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://[::1]:8080"),
+        ("10.0.0.4", "http://10.0.0.4:8080"),
+        ("fd00::4", "http://[fd00::4]:8080"),
+        ("airflow", "http://airflow:8080"),
+    ],
+)
+def test_tasks_reach_the_api_server_where_it_listens(host: str, url: str) -> None:
+    loaded = load(AirflowSettings, environment=GIVEN | {"AIRFLOW__API__HOST": host})
+    assert local_url(loaded.settings) == url
+
+
+@given(address=st.ip_addresses(), port=st.integers(1, 65535))
+def test_every_address_gives_a_url_with_its_port(address: object, port: int) -> None:
+    variables = {"AIRFLOW__API__HOST": str(address), "AIRFLOW__API__PORT": str(port)}
+    loaded = load(AirflowSettings, environment=GIVEN | variables)
+    assert urlsplit(local_url(loaded.settings)).port == port
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_postgresql_needs_no_driver_but_psycopg(scheme: str) -> None:
+    made = environment(AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"{scheme}://user:word@db/airflow")
+    asynchronous = made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"]
+    assert asynchronous == "postgresql+psycopg://user:word@db/airflow"
+
+
+def test_sqlite_is_left_to_airflow() -> None:
+    assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC" not in environment()
