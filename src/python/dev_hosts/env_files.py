@@ -65,6 +65,8 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
             "API_PORT": str(ports.api),
             "API_STATE_DIRECTORY": str(api),
         },
+        # For /invocations, which names no model, when there are several.
+        defaults={"MODEL_NAME": "iris"},
     )
     return files
 
