@@ -60,8 +60,7 @@ class RegistryServer:
         class Handler(_Handler):
             state = registry
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_port
         Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -72,6 +71,13 @@ class RegistryServer:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """An API that stops hangs up on us: that is what it is to do."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -160,6 +160,15 @@ def test_a_taken_port_is_one_sentence(registry: RegistryServer, tmp_path: Path) 
     )
 
 
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file, not a folder")
+    with serving(registry, tmp_path, free_port()) as process:
+        assert process.wait(60) == 1
+    assert (tmp_path / "log").read_text().startswith("error: API_STATE_DIRECTORY is ")
+
+
 def test_a_socket_of_systemd_is_inherited(registry: RegistryServer, tmp_path: Path) -> None:
     # What systemd does: descriptor 3 listens, and two variables say who it is for.
     activate = (

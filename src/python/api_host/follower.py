@@ -18,7 +18,7 @@ from api_host.store import BrokenCopyError, Store
 if TYPE_CHECKING:
     from api_host.model import Model
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 MOST_POLL_SECONDS = 5.0
 """The longest wait between two polls of a registry that does not answer."""
 

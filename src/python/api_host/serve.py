@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+import tempfile
 from typing import cast
 
 import uvloop
@@ -33,11 +34,24 @@ class _QuietLogger(Logger):
 
 def serve(settings: ApiSettings) -> None:
     """Serves until SIGTERM or SIGINT, then answers what has been asked and returns."""
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # A poll every two seconds is no news.
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # A poll every second is no news.
+    _make_state_directory(settings)
     descriptor = listening_socket(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         app = cast("ASGIFramework", create_app(settings))
         runner.run(hypercorn_serve(app, server_config(settings, descriptor)))
+
+
+def _make_state_directory(settings: ApiSettings) -> None:
+    folder = settings.api_state_directory
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise HostError(
+            f"API_STATE_DIRECTORY is {folder}, which cannot be written ({error.strerror}): name a"
+            " folder that this user may write, or free some space"
+        ) from None
 
 
 def server_config(settings: ApiSettings, descriptor: int) -> Config:

@@ -177,7 +177,7 @@ class Trainings:
         response = await self._airflow.request(
             "GET",
             f"dags/{DAG}/dagRuns/{quote(training_id)}/taskInstances/{quote(task)}"
-            f"/xcomEntries/{key}?map_index={map_index}&deserialize=true",
+            f"/xcomEntries/{key}?map_index={map_index}",
         )
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
