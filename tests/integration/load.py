@@ -12,7 +12,7 @@ CLIENTS = 4
 
 @dataclass
 class Load:
-    """What the clients saw: a status, the version that answered and its predictions, a request each."""
+    """What the clients saw: status, version and predictions of each answer, and each failure."""
 
     answers: list[tuple[int, str, tuple[str, ...]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)

@@ -57,6 +57,13 @@ class Training(BaseModel):
     problem: str | None = None
 
 
+class ModelState(BaseModel):
+    """What the API's document of a model says before it is served, and after."""
+
+    version: str | None
+    problem: str | None
+
+
 class ServedModel(Version):
     """The API's document of a model that it serves."""
 
@@ -137,12 +144,14 @@ def wait_until_served(
     """Waits until the API serves a version, and returns its document of the model."""
 
     def served() -> ServedModel | str:
+        waiting = f"waiting for {champion.name} version {champion.version} to be served"
         response = api.get(f"/v1/models/{champion.name}")
-        if response.status_code not in (httpx.codes.NOT_FOUND, httpx.codes.SERVICE_UNAVAILABLE):
-            model = _parse(ServedModel, response)
-            if model.version == champion.version:
-                return model
-        return f"waiting for {champion.name} version {champion.version} to be served"
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return waiting
+        state = _parse(ModelState, response)
+        if state.version == champion.version:
+            return _parse(ServedModel, response)
+        return f"{waiting} ({state.problem})" if state.problem else waiting
 
     return _wait(hosts, served, SERVE_SECONDS, progress)
 
