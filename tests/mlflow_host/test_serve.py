@@ -97,6 +97,16 @@ def test_the_log_is_json_and_holds_no_health_checks(server: Host) -> None:
     assert {"event", "level", "logger", "timestamp"} <= set.intersection(*map(set, events))
 
 
+def test_behind_a_proxy_the_client_is_the_one_that_the_proxy_names(server: Host) -> None:
+    # What MLflow keeps for this machine must not be open to everybody behind a proxy on it.
+    url = f"{server.url}/ajax-api/3.0/mlflow/assistant/config"
+    change: dict[str, dict[str, str]] = {"providers": {}}
+    assert httpx.put(url, json=change).status_code != 403
+    headers = {"X-Forwarded-For": "203.0.113.5", "X-Request-ID": "r-18"}
+    assert httpx.put(url, headers=headers, json=change).status_code == 403
+    assert server.wait_for_event(request_id="r-18")["client"] == "203.0.113.5"
+
+
 def test_memory_does_not_grow_with_a_file(server: Host) -> None:
     megabyte = os.urandom(1 << 20)
 
