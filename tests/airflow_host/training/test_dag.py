@@ -92,7 +92,8 @@ def test_bad_data_ends_it_at_once_with_a_sentence(
         tried = database.execute(
             "SELECT state, try_number FROM task_instance WHERE task_id = 'read_table'"
         ).fetchall()
-    assert tried == [("failed", 1)]
+    assert tried == [("failed", 1)], log
+    assert len(told) == 1, log
     ((task, problem),) = told
     assert task == "read_table"
     assert json.loads(problem) == (
