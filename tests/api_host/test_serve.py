@@ -18,10 +18,11 @@ import pytest
 import stamina
 from sklearn.neighbors import KNeighborsRegressor
 
+from api_host import cli
 from tests.api_host.conftest import save
 from tests.api_host.registry_server import RegistryServer
 
-SERVE = (sys.executable, "-c", "from api_host.cli import main; main()", "serve")
+SERVE = (sys.executable, "-c", f"from {cli.__name__} import main; main()", "serve")
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 STOP_SECONDS = 20
 
@@ -60,12 +61,13 @@ def serving(
             process.kill()
 
 
-def until_ready(api: httpx.Client) -> None:
+def until_well(api: httpx.Client, process: subprocess.Popen[bytes], path: str) -> None:
     for attempt in stamina.retry_context(
         on=httpx.HTTPError, attempts=None, timeout=120, wait_initial=0.1, wait_max=0.2
     ):
         with attempt:
-            api.get("/readyz").raise_for_status()
+            assert process.poll() is None, "the API ended; its log says why"
+            api.get(path).raise_for_status()
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_what_is_under_way_is_answered_and_health_is_never_blocked(
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api,
         ThreadPoolExecutor() as threads,
     ):
-        until_ready(api)
+        until_well(api, process, "/readyz")
         columns = {name: [value] * 10_000 for name, value in ROW.items()}
         slow = threads.submit(api.post, "/v1/models/slow/predict", json={"columns": columns})
         answered = 0
@@ -110,7 +112,7 @@ def test_logs_are_json_lines_without_bodies(
         serving(registry, tmp_path, port) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
     ):
-        until_ready(api)
+        until_well(api, process, "/readyz")
         row = {**ROW, "petal_width": "a secret"}
         headers = {"X-Request-ID": "mine"}
         assert api.post("/v1/models/iris/predict", json={"rows": [row]}).status_code == 422
@@ -139,12 +141,10 @@ def test_a_body_that_is_too_large_is_answered_by_the_real_server(
 ) -> None:
     port = free_port()
     with (
-        serving(registry, tmp_path, port),
+        serving(registry, tmp_path, port) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as api,
     ):
-        for attempt in stamina.retry_context(on=httpx.HTTPError, attempts=None, timeout=60):
-            with attempt:
-                api.get("/livez").raise_for_status()
+        until_well(api, process, "/livez")
         answer = api.post("/v1/trainings", content=b" " * 17 * 1024 * 1024)
         assert answer.status_code == 413
         assert answer.headers["Content-Type"] == "application/problem+json"
