@@ -1,6 +1,5 @@
 """The way of a model through the three hosts, as their users go it."""
 
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,10 +12,6 @@ from dev_hosts.journey import Version, predict, train, travel, wait_until_served
 from dev_hosts.progress import Progress
 from tests.integration.load import predicting
 from tests.integration.tables import EXAMPLE, write_learnable, write_random
-
-PROMOTION_SECONDS = 5.0
-"""How long a promotion may take to be served."""
-
 
 def train_weather(
     hosts: Hosts, api: httpx.Client, progress: Progress, name: str, table: str, margin: float = 0.0
@@ -52,12 +47,9 @@ def test_a_better_model_is_served_under_load_without_one_failed_or_mixed_answer(
         _, outcome = train(
             hosts, api, progress, model_name="better", data_uri=table, target="weather"
         )
-        promoted = time.monotonic()
         champion = Version(name="better", version=outcome.champion.version)
         wait_until_served(hosts, api, champion, progress)
-        took = time.monotonic() - promoted
     assert outcome.promoted
-    assert took < PROMOTION_SECONDS
     assert load.errors == []
     assert {status for status, _, _ in load.answers} == {200}
     assert load.versions() == {first.version, champion.version}
