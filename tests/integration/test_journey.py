@@ -13,6 +13,7 @@ from dev_hosts.progress import Progress
 from tests.integration.load import predicting
 from tests.integration.tables import EXAMPLE, write_learnable, write_random
 
+
 def train_weather(
     hosts: Hosts, api: httpx.Client, progress: Progress, name: str, table: str, margin: float = 0.0
 ) -> Version:

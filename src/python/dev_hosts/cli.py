@@ -15,7 +15,7 @@ from rich.table import Table
 from dev_hosts.hosts import Hosts, make_state
 from dev_hosts.journey import Journey, travel
 from dev_hosts.logs import follow
-from dev_hosts.pexes import build
+from dev_hosts.pexes import Pexes, build
 from dev_hosts.ports import Ports, free_ports
 from dev_hosts.process import kill_descendants
 from dev_hosts.progress import Progress
@@ -57,6 +57,13 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
     help="Keeps each host's env file, data and logs; a second start goes on with them.",
 )
 @click.option(
+    "--pexes",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="Run the PEX files of DIR as they are, and build nothing.",
+)
+@click.option(
     "--repository",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
@@ -64,7 +71,9 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
     help="Where Tripod's sources are; ./dev says so.",
 )
 @json_option
-def main(once: bool, ports: Ports, state: Path, repository: Path, as_json: bool) -> None:
+def main(
+    *, once: bool, ports: Ports, state: Path, folder: Path | None, repository: Path, as_json: bool
+) -> None:
     """Run MLflow, Airflow and the API on this machine.
 
     Builds the three PEX files if they are out of date, starts every process from them, trains a
@@ -76,9 +85,12 @@ def main(once: bool, ports: Ports, state: Path, repository: Path, as_json: bool)
         with _interrupted_by_signals():
             make_state(state)
             start = time.monotonic()
-            pexes = build(repository, state / "logs" / "build.log", progress)
+            if folder is None:
+                pexes = build(repository, state / "logs" / "build.log", progress)
+                progress.done("the PEX files are up to date", time.monotonic() - start)
+            else:
+                pexes = Pexes.within(folder)
             took = time.monotonic() - start
-            progress.done("the PEX files are up to date", took)
             _run(Hosts(state, pexes, ports), progress, took, once=once, as_json=as_json)
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
