@@ -80,8 +80,8 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{local_url(settings)}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # Each costs a forked process from the start.
-        "AIRFLOW__CORE__PARALLELISM": "4",
+        # Each costs a forked process from the start; train_model has three candidates.
+        "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
