@@ -35,13 +35,13 @@ class Resolve:
 
 
 def read_resolves(pants_toml: str) -> tuple[Resolve, ...]:
-    """The resolves that pants.toml names; all but `tools` also hold what hostkit imports."""
+    """The resolves that pants.toml names; all but the tools' also hold what hostkit imports."""
     shared = Path("3rdparty/hostkit/requirements.txt")
     return tuple(
         Resolve(
             name=name,
             requirements=(
-                *((shared,) if name != "tools" else ()),
+                *((shared,) if name not in ("pytest", "tools") else ()),
                 Path(lockfile).with_name("requirements.txt"),
             ),
             lockfile=Path(lockfile),

@@ -63,6 +63,7 @@ def _exact(settings: AirflowSettings) -> dict[str, str]:
         "API_SERVER_URL": settings.api_server_url,
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         "TRAINING_MARGIN": str(settings.training_margin),
+        "TRAINING_MAX_BYTES": str(settings.training_max_bytes),
         "TRAINING_MODEL_NAME": settings.training_model_name,
         "TRAINING_TARGET": settings.training_target,
     }

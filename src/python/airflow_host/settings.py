@@ -10,6 +10,7 @@ from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
 
 CHARACTERS_OF_A_STRONG_PASSWORD = 12
+MIB = 1024 * 1024
 
 
 def _absolute(path: Path) -> Path:
@@ -95,6 +96,12 @@ class AirflowSettings(Settings):
         allow_inf_nan=False,
         description="By how much a new model must beat the champion before it takes its place.",
         examples=["0.01"],
+    )
+    training_max_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        description="The size in bytes up to which train_model reads a table.",
+        examples=["268435456"],
     )
 
     @model_validator(mode="after")

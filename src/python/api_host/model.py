@@ -17,6 +17,7 @@ from api_host.schema import Signature, Table, compile_signature
 
 TRUSTED_TYPES = frozenset(
     {
+        "numpy.dtype",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
