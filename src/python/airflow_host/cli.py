@@ -12,18 +12,18 @@ from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_se
 
 @click.group(cls=HostGroup)
 def main() -> None:
-    r"""Server 2 of Tripod: Airflow, with the DAG that trains models.
+    """Server 2 of Tripod: Airflow, with the DAG that trains models.
 
     \b
     On an empty machine:
-      airflow_host.pex config --check             is the env file right?
-      airflow_host.pex serve api-server           makes the database and the user, then serves
-      airflow_host.pex serve scheduler            each in a terminal or unit of its own
+      airflow_host.pex config --check         is the env file right?
+      airflow_host.pex serve api-server       makes database and user, then serves
+      airflow_host.pex serve scheduler        each in a terminal or unit of its own
       airflow_host.pex serve dag-processor
       airflow_host.pex serve triggerer
 
     Settings come from /etc/airflow-host/env, or from the file that --env-file names.
-    """
+    """  # noqa: D301 (click wants the character)
 
 
 @main.group(invoke_without_command=True)

@@ -11,7 +11,16 @@ from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_se
 
 @click.group(cls=HostGroup)
 def main() -> None:
-    """Predictions: serves the models that MLflow's registry calls champions."""
+    """Server 3 of Tripod: predictions of the models that MLflow calls champions.
+
+    \b
+    On an empty machine:
+      api_host.pex config --check             is the env file right?
+      api_host.pex serve                      serves as soon as there is a champion
+      curl http://127.0.0.1:8000/             says what is served, and who answers
+
+    Settings come from /etc/api-host/env, or from the file that --env-file names.
+    """  # noqa: D301 (click wants the character)
 
 
 @main.command()

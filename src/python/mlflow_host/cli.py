@@ -17,7 +17,17 @@ from mlflow_host.settings import MlflowSettings
 
 @click.group(cls=HostGroup)
 def main() -> None:
-    """MLflow: what was trained, with which result, and which model is in use."""
+    """Server 1 of Tripod: MLflow, its tracking server and its model registry.
+
+    \b
+    On an empty machine:
+      mlflow_host.pex config --check          is the env file right?
+      mlflow_host.pex serve                   makes the database, then serves
+    With a newer release:
+      mlflow_host.pex migrate                 brings the database up to it
+
+    Settings come from /etc/mlflow-host/env, or from the file that --env-file names.
+    """  # noqa: D301 (click wants the character)
 
 
 @main.command()
