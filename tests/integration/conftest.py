@@ -1,5 +1,18 @@
 """The three hosts, for all tests of this folder."""
 
+import shutil
+
+import pytest
+
 from dev_hosts.fixtures import airflow, api, hosts, mlflow, pexes, progress
 
 __all__ = ["airflow", "api", "hosts", "mlflow", "pexes", "progress"]
+
+
+@pytest.fixture(scope="session")
+def curl() -> str:
+    """The path of curl, with which runbooks and the README ask the hosts."""
+    path = shutil.which("curl")
+    if path is None:
+        pytest.fail("this test needs curl: sudo apt-get install --yes curl")
+    return path

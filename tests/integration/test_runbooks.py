@@ -26,23 +26,23 @@ dropped_in()
 """
 
 
-def curl(*arguments: str) -> str:
+def ask(curl: str, *arguments: str) -> str:
     """What curl prints; it fails where the answer is an error."""
-    command = ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", *arguments]
+    command = [curl, "--silent", "--show-error", "--fail", "--noproxy", "*", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_mlflows_health_answers(hosts: Hosts) -> None:
-    assert curl(f"{hosts.urls['mlflow']}/health") == "OK"
+def test_mlflows_health_answers(hosts: Hosts, curl: str) -> None:
+    assert ask(curl, f"{hosts.urls['mlflow']}/health") == "OK"
 
 
-def test_airflows_old_health_path_answers_with_a_user_and_password(hosts: Hosts) -> None:
-    health = curl("-u", "airflow:airflow", f"{hosts.urls['airflow']}/api/v1/health")
+def test_airflows_old_health_path_answers_with_a_user_and_password(hosts: Hosts, curl: str) -> None:
+    health = ask(curl, "-u", "airflow:airflow", f"{hosts.urls['airflow']}/api/v1/health")
     assert '"healthy"' in health
 
 
-def test_the_apis_root_answers(hosts: Hosts) -> None:
-    assert "mlflow" in curl(f"{hosts.urls['api']}/")
+def test_the_apis_root_answers(hosts: Hosts, curl: str) -> None:
+    assert "mlflow" in ask(curl, f"{hosts.urls['api']}/")
 
 
 def test_a_user_and_password_open_airflows_api(airflow: httpx.Client) -> None:
