@@ -52,9 +52,8 @@ def test_all_mistakes_are_told_at_once() -> None:
         assert f"{name} is " in told
 
 
-def test_systemd_says_where_state_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/elsewhere")
-    assert settings().airflow_home == Path("/var/lib/elsewhere")
+def test_systemd_says_where_state_is() -> None:
+    assert settings(STATE_DIRECTORY="/srv/airflow").airflow_home == Path("/srv/airflow")
 
 
 @pytest.mark.parametrize("margin", ["nan", "inf", "-0.1"])

@@ -111,7 +111,7 @@ def settings(registry: RegistryServer, tmp_path: Path) -> ApiSettings:
     return ApiSettings(
         mlflow_tracking_uri=registry.url,
         airflow_base_url="http://127.0.0.1:9",
-        api_state_directory=tmp_path / "state",
+        state_directory=tmp_path / "state",
     )
 
 

@@ -135,7 +135,7 @@ async def test_a_broken_copy_is_thrown_away_and_downloaded_again(
     registry.promote("iris", models / "linear")
     async with start(settings) as api:
         await until_served(api, "1")
-    file = settings.api_state_directory / "models/iris/1-1/model.skops"
+    file = settings.state_directory / "models/iris/1-1/model.skops"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -289,5 +289,5 @@ async def test_models_of_every_kind_of_signature(
 
 
 def _copies(settings: ApiSettings) -> set[str]:
-    folder = settings.api_state_directory / "models/iris"
+    folder = settings.state_directory / "models/iris"
     return {path.name for path in folder.iterdir() if not path.name.startswith("@")}

@@ -49,7 +49,7 @@ def serving(
         "MLFLOW_TRACKING_URI": registry.url,
         "AIRFLOW_BASE_URL": "http://127.0.0.1:9",
         "API_PORT": str(port),
-        "API_STATE_DIRECTORY": str(folder / "state"),
+        "STATE_DIRECTORY": str(folder / "state"),
     }
     with (
         (folder / "log").open("w") as log,
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     (tmp_path / "state").write_text("a file, not a folder")
     with serving(registry, tmp_path, free_port()) as process:
         assert process.wait(60) == 1
-    assert (tmp_path / "log").read_text().startswith("error: API_STATE_DIRECTORY is ")
+    assert (tmp_path / "log").read_text().startswith("error: STATE_DIRECTORY is ")
 
 
 def test_a_socket_of_systemd_is_inherited(registry: RegistryServer, tmp_path: Path) -> None:

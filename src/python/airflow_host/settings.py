@@ -1,29 +1,16 @@
 """The env file of the airflow host as one typed, frozen object."""
 
-import os
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
 
 CHARACTERS_OF_A_STRONG_PASSWORD = 12
 MIB = 1024 * 1024
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("write an absolute path")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-
-
-def _state_directory() -> Path:
-    return Path(os.environ.get("STATE_DIRECTORY") or "/var/lib/airflow-host")
 
 
 class AirflowSettings(Settings):
@@ -63,8 +50,13 @@ class AirflowSettings(Settings):
     airflow__api__port: Port = Field(
         8080, description="The port that the api-server listens on.", examples=["8080"]
     )
+    state_directory: AbsolutePath = Field(
+        Path("/var/lib/airflow-host"),
+        description="The folder that AIRFLOW_HOME is by default; systemd sets it.",
+        examples=["/var/lib/airflow-host"],
+    )
     airflow_home: AbsolutePath = Field(
-        default_factory=_state_directory,
+        default_factory=lambda fields: fields["state_directory"],
         description="The folder of Airflow's state: SQLite database, task logs, generated secrets.",
         examples=["/var/lib/airflow-host"],
     )

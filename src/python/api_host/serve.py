@@ -43,13 +43,13 @@ def serve(settings: ApiSettings) -> None:
 
 
 def _make_state_directory(settings: ApiSettings) -> None:
-    folder = settings.api_state_directory
+    folder = settings.state_directory
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise HostError(
-            f"API_STATE_DIRECTORY is {folder}, which cannot be written ({error.strerror}): name a"
+            f"STATE_DIRECTORY is {folder}, which cannot be written ({error.strerror}): name a"
             " folder that this user may write, or free some space"
         ) from None
 

@@ -1,12 +1,12 @@
 """The env file of the API host: where the other servers are, which models it serves, its limits."""
 
-import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
+from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
 
@@ -24,11 +24,6 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Names with commas between them."""
-
-
-def _state_directory() -> Path:
-    # Where a unit has several, systemd puts colons between them (systemd.exec(5)).
-    return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/api-host").split(":")[0])
 
 
 class ApiSettings(Settings):
@@ -63,9 +58,9 @@ class ApiSettings(Settings):
         examples=["127.0.0.1"],
     )
     api_port: Port = Field(default=8000, description="Port to listen on.", examples=["8000"])
-    api_state_directory: Path = Field(
-        default_factory=_state_directory,
-        description="Folder of the last good copy of each model, for a start without MLflow.",
+    state_directory: AbsolutePath = Field(
+        default=Path("/var/lib/api-host"),
+        description="Folder of the last good copy of each model; systemd sets it.",
         examples=["/var/lib/api-host"],
     )
     model_names: Names = Field(
