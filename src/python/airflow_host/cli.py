@@ -18,7 +18,7 @@ def main() -> None:
     On an empty machine:
       airflow_host.pex config --check         is the env file right?
       airflow_host.pex serve api-server       makes database and user, then serves
-      airflow_host.pex serve scheduler        each in a terminal or unit of its own
+      airflow_host.pex serve scheduler        each in a terminal or unit
       airflow_host.pex serve dag-processor
       airflow_host.pex serve triggerer
 

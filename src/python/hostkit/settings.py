@@ -138,7 +138,7 @@ def _problem(model: type[Settings], details: ErrorDetails, values: Mapping[str, 
     info = model.variables()[variable]
     advice = f"; for example {variable}={info.examples[0]}" if info.examples else ""
     if details["type"] == "missing":
-        return f"{variable} is not set: {info.description}{advice}"
+        return f"{variable} is not set: {(info.description or '').rstrip('.')}{advice}"
     value = values.get(variable)
     if value is None:
         found = f"{variable} is not right by default"
