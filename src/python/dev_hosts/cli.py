@@ -70,9 +70,17 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
     hidden=True,
     help="Where Tripod's sources are; ./dev says so.",
 )
+@click.option("--search-path", hidden=True, help="PATH for the build, as ./dev was given it.")
 @json_option
 def main(
-    *, once: bool, ports: Ports, state: Path, folder: Path | None, repository: Path, as_json: bool
+    *,
+    once: bool,
+    ports: Ports,
+    state: Path,
+    folder: Path | None,
+    repository: Path,
+    search_path: str | None,
+    as_json: bool,
 ) -> None:
     """Run MLflow, Airflow and the API on this machine.
 
@@ -86,7 +94,8 @@ def main(
             make_state(state)
             start = time.monotonic()
             if folder is None:
-                pexes = build(repository, state / "logs" / "build.log", progress)
+                log = state / "logs" / "build.log"
+                pexes = build(repository, search_path, log, progress)
                 progress.done("the PEX files are up to date", time.monotonic() - start)
             else:
                 pexes = Pexes.within(folder)

@@ -1,5 +1,6 @@
 """The three PEX files: where they are, and how they are built."""
 
+import os
 import subprocess
 import time
 from dataclasses import dataclass, fields
@@ -32,9 +33,10 @@ class Pexes:
         return pexes
 
 
-def build(repository: Path, log: Path, progress: Progress) -> Pexes:
+def build(repository: Path, search_path: str | None, log: Path, progress: Progress) -> Pexes:
     """Builds the PEX files that are out of date; Pants knows which.
 
+    `search_path`: the PATH that Pants is to see; by default this process's.
     `log`: takes what Pants prints. Raises `BuildError` with its last lines.
     """
     pants = repository / "pants"
@@ -45,6 +47,7 @@ def build(repository: Path, log: Path, progress: Progress) -> Pexes:
         building = subprocess.Popen(
             [pants, "package", *targets],
             cwd=repository,
+            env={**os.environ, **({"PATH": search_path} if search_path else {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
