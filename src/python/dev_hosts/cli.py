@@ -10,7 +10,6 @@ from types import FrameType
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from dev_hosts.hosts import Hosts, make_state
 from dev_hosts.journey import Journey, travel
@@ -156,19 +155,19 @@ def _document(hosts: Hosts, journey: Journey, seconds: dict[str, float]) -> dict
 def _print_summary(hosts: Hosts, journey: Journey, seconds: dict[str, float]) -> None:
     user, password = hosts.credentials
     model = journey.model
-    table = Table(box=None, show_header=False)
     for name, url in hosts.urls.items():
-        log_in = f" (user {user}, password {password})" if name == "airflow" else ""
-        table.add_row(name, url + log_in)
-    table.add_row("model", f"{model.name} version {model.version}, alias {model.alias}")
-    table.add_row(
-        "metrics", ", ".join(f"{name} {value:.3g}" for name, value in model.metrics.items())
-    )
-    table.add_row("decision", journey.outcome.reason)
+        _print_fact(name, f"{url} (user {user}, password {password})" if name == "airflow" else url)
+    _print_fact("model", f"{model.name} version {model.version}, alias {model.alias}")
+    metrics = (f"{name} {value:.3g}" for name, value in model.metrics.items())
+    _print_fact("metrics", ", ".join(metrics))
+    _print_fact("decision", journey.outcome.reason)
     for row, answer in zip(model.example, journey.prediction.predictions, strict=True):
-        table.add_row("prediction", f"{json.dumps(row)} -> {answer}")
-    table.add_row("seconds", ", ".join(f"{step} {took:.1f}" for step, took in seconds.items()))
-    Console(highlight=False, soft_wrap=True).print(table)
+        _print_fact("prediction", f"{json.dumps(row)} -> {answer}")
+    _print_fact("seconds", ", ".join(f"{step} {took:.1f}" for step, took in seconds.items()))
+
+
+def _print_fact(name: str, value: str) -> None:
+    click.echo(f"{name:<10}  {value}")
 
 
 if __name__ == "__main__":

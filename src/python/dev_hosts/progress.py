@@ -23,7 +23,9 @@ class Progress:
         self._told = time.monotonic()
         took = "" if seconds is None else f" ({seconds:.1f} s)"
         self.console.print(
-            f"[dim]{self._told - self._start:6.1f} s[/]  {what}{took}", highlight=False
+            f"[dim]{self._told - self._start:6.1f} s[/]  {what}{took}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def waiting(self, what: str) -> None:
