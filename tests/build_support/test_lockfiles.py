@@ -36,11 +36,11 @@ def test_versions_and_hashes_are_no_addresses() -> None:
     [
         "--index-url https://mirror.example/simple",
         "-i https://mirror.example/simple",
-        "--find-links /opt/wheels",
+        "--find-links /srv/wheels",
         "-e ./somewhere",
-        "click @ https://mirror.example/click-8.5.1-py3-none-any.whl",
-        "click @ file:///opt/wheels/click-8.5.1-py3-none-any.whl",
-        "click==8.5.1 --find-links /opt/wheels",
+        "click @ https://mirror.example/click.tar.gz",
+        "click @ file:///srv/wheels/click.tar.gz",
+        "click==8.5.1 --find-links /srv/wheels",
         "git+ssh://git@example.com/click",
     ],
 )
