@@ -16,6 +16,7 @@ from hostkit.cli import (
     env_file_option,
     load_settings,
 )
+from hostkit.definition import Contents, Definition
 from hostkit.errors import HostError
 from hostkit.settings import Settings
 
@@ -49,7 +50,15 @@ def fail(number: int) -> None:
     raise OSError(number, "reason", "/var/lib/kettle")
 
 
-add_common_commands(main, KettleSettings, ("click", "pydantic"))
+add_common_commands(
+    main,
+    Definition(
+        settings=KettleSettings,
+        distributions=("click", "pydantic"),
+        unit="kettle-host.service",
+        contents=lambda _: Contents(),
+    ),
+)
 
 
 def run(*arguments: str, **environment: str) -> Result:

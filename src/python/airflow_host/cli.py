@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from airflow_host.components import Component
+from airflow_host.definition import DEFINITION
 from airflow_host.settings import AirflowSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
@@ -66,11 +67,7 @@ def migrate(env_file: Path | None) -> None:
     click.echo("The database is ready." if changed else "The database was ready already.")
 
 
-add_common_commands(
-    main,
-    AirflowSettings,
-    ("apache-airflow", "apache-airflow-providers-fab", "mlflow-skinny", "scikit-learn"),
-)
+add_common_commands(main, DEFINITION)
 
 if __name__ == "__main__":
     main()

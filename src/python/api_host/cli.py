@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from api_host.definition import DEFINITION
 from api_host.settings import ApiSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
@@ -35,4 +36,4 @@ def serve(env_file: Path | None) -> None:
     run(settings)
 
 
-add_common_commands(main, ApiSettings, ("scikit-learn", "skops", "starlette", "hypercorn"))
+add_common_commands(main, DEFINITION)

@@ -13,8 +13,12 @@ from typing import Any, TypeVar
 import click
 
 from hostkit import release
+from hostkit.definition import Definition
+from hostkit.doctor.cli import add_commands as add_doctor_commands
 from hostkit.errors import HostError, SettingsError
-from hostkit.settings import AnySettings, Loaded, Setting, Settings, load
+from hostkit.outside.cli import add_commands as add_outside_commands
+from hostkit.server.cli import add_commands as add_server_commands
+from hostkit.settings import AnySettings, Loaded, Setting, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,40 +97,42 @@ def load_settings(model: type[AnySettings], env_file: Path | None) -> Loaded[Any
     return loaded
 
 
-def add_common_commands(
-    group: click.Group, model: type[Settings], distributions: tuple[str, ...]
-) -> None:
-    """Gives a host its `version` and `config` commands.
-
-    `distributions`: whose versions `version` tells, for instance `("mlflow", "hypercorn")`.
-    """
+def add_common_commands(group: click.Group, definition: Definition) -> None:
+    """Gives a host the commands that all hosts have."""
 
     @group.command()
     @json_option
     def version(as_json: bool) -> None:
         """Which release this is, and what it is made of."""
-        this = release.describe(distributions)
+        this = release.describe(definition.distributions)
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(this), indent=2))
             return
         revision = f" ({this.revision})" if this.revision else ""
-        click.echo(f"{model.host_name} {this.version}{revision}")
+        click.echo(f"{definition.name} {this.version}{revision}")
         for name, number in {**this.components, "Python": this.python}.items():
             click.echo(f"  {name} {number}")
 
-    @group.command()
+    @group.group(invoke_without_command=True)
     @env_file_option
     @json_option
     @click.option("--check", is_flag=True, help="Only validate: print nothing if all is well.")
-    def config(env_file: Path | None, as_json: bool, check: bool) -> None:
+    @click.pass_context
+    def config(context: click.Context, env_file: Path | None, as_json: bool, check: bool) -> None:
         """Every setting: its value, where it came from, what it is for. Secrets are hidden."""
-        settings = Setting.all(load_settings(model, env_file))
+        if context.invoked_subcommand is not None:
+            return
+        settings = Setting.all(load_settings(definition.settings, env_file))
         if check:
             return
         if as_json:
             click.echo(json.dumps([_as_document(setting) for setting in settings], indent=2))
         else:
             _print_list(settings)
+
+    add_server_commands(group, definition)
+    add_doctor_commands(group, definition)
+    add_outside_commands(config, definition)
 
 
 def _as_document(setting: Setting) -> dict[str, str | int | None]:

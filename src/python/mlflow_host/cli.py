@@ -8,6 +8,7 @@ import click
 
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
+from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
 from mlflow_host.settings import MlflowSettings
 
@@ -67,7 +68,7 @@ def _prepare(env_file: Path | None) -> MlflowSettings:
     return loaded.settings
 
 
-add_common_commands(main, MlflowSettings, ("mlflow", "hypercorn"))
+add_common_commands(main, DEFINITION)
 
 if __name__ == "__main__":
     main()

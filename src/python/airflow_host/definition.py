@@ -1,0 +1,32 @@
+"""What the Airflow host tells of itself to the commands that all hosts have."""
+
+from airflow_host.secret_keys import KEYS
+from airflow_host.settings import AirflowSettings
+from hostkit.definition import Contents, Definition
+from hostkit.settings import Loaded
+
+_CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+
+
+def _contents(loaded: Loaded[AirflowSettings]) -> Contents:
+    given = loaded.environment().get(_CONNECTION)
+    home = loaded.settings.airflow_home
+    return Contents(
+        given or f"sqlite:///{home / 'airflow.db'}",
+        {"dags": loaded.settings.airflow_dags_folder, "logs": home / "logs"},
+    )
+
+
+DEFINITION = Definition(
+    settings=AirflowSettings,
+    distributions=(
+        "apache-airflow",
+        "apache-airflow-providers-fab",
+        "mlflow-skinny",
+        "scikit-learn",
+    ),
+    unit="airflow-host.target",
+    contents=_contents,
+    secrets=KEYS,
+    migrates=True,
+)

@@ -1,0 +1,45 @@
+"""What a host tells of itself, so that hostkit can give it the commands that all hosts have."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hostkit.settings import Loaded, Settings
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a host keeps, and a backup must hold.
+
+    `database`: its URL as SQLAlchemy writes it, `sqlite:////PATH` or `postgresql...://`, if any.
+    `folders`: the folders that belong to it, by the name that they have in a backup.
+    """
+
+    database: str | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A host.
+
+    `settings`: the class of its settings, which names the host.
+    `distributions`: whose versions `version` tells, for instance `("mlflow", "hypercorn")`.
+    `unit`: what an operator starts and stops the whole host by, for instance `api-host.service`.
+    `contents`: what it keeps, as its settings say.
+    `secrets`: how the credentials are made that need nobody's choice, by name.
+    `migrates`: whether it has a database whose schema its command `migrate` upgrades.
+    """
+
+    settings: type[Settings]
+    distributions: tuple[str, ...]
+    unit: str
+    contents: Callable[[Loaded[Any]], Contents]
+    secrets: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    migrates: bool = False
+
+    @property
+    def name(self) -> str:
+        """The host's name, for instance `api-host`: of its user, its folders and its units too."""
+        return self.settings.host_name
