@@ -100,6 +100,8 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
         "AIRFLOW__LOGGING__JSON_LOGS": str(json_logs),
         # Otherwise it writes six lines at each refresh, whether it found anything or not.
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "airflow.dag_processing.manager=WARNING",
+        # After a crash, tasks that nobody runs any more start again within a minute, not five.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         # How long an ended task waits until the next one starts.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
         "MLFLOW_DISABLE_TELEMETRY": "true",
