@@ -8,7 +8,8 @@ from airflow_host.components import Component
 from airflow_host.definition import DEFINITION
 from airflow_host.settings import AirflowSettings
 from hostkit import log
-from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
+from hostkit.cli import HostGroup, add_common_commands
+from hostkit.options import env_file_option, load_settings
 
 
 @click.group(cls=HostGroup)

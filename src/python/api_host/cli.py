@@ -7,7 +7,8 @@ import click
 from api_host.definition import DEFINITION
 from api_host.settings import ApiSettings
 from hostkit import log
-from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
+from hostkit.cli import HostGroup, add_common_commands
+from hostkit.options import env_file_option, load_settings
 
 
 @click.group(cls=HostGroup)

@@ -18,7 +18,8 @@ from dev_hosts.pexes import Pexes, build
 from dev_hosts.ports import Ports, free_ports
 from dev_hosts.process import kill_descendants
 from dev_hosts.progress import Progress
-from hostkit.cli import HostCommand, json_option
+from hostkit.cli import HostCommand
+from hostkit.options import json_option
 
 EXIT_INTERRUPTED = 130
 

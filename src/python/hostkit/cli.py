@@ -5,10 +5,10 @@ import errno
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -16,11 +16,10 @@ from hostkit import release
 from hostkit.definition import Definition
 from hostkit.doctor.cli import add_commands as add_doctor_commands
 from hostkit.errors import HostError, SettingsError
+from hostkit.options import env_file_option, json_option, load_settings, print_warnings
 from hostkit.outside.cli import add_commands as add_outside_commands
 from hostkit.server.cli import add_commands as add_server_commands
-from hostkit.settings import AnySettings, Loaded, Setting, load
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from hostkit.settings import Setting
 
 _FAULTS_OF_THE_MACHINE = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS}
 """What the operator mends, and a traceback says nothing about."""
@@ -53,7 +52,7 @@ def _sentences_for_errors(ctx: click.Context) -> Iterator[None]:
         yield
     except HostError as error:
         if isinstance(error, SettingsError):
-            _print_warnings(error.warnings)
+            print_warnings(error.warnings)
         _print_errors(*str(error).splitlines())
         ctx.exit(error.exit_code)
     except OSError as error:
@@ -66,35 +65,6 @@ def _sentences_for_errors(ctx: click.Context) -> Iterator[None]:
 def _print_errors(*sentences: str) -> None:
     for sentence in sentences:
         click.secho(f"error: {sentence}", fg="red", err=True)
-
-
-def _print_warnings(sentences: tuple[str, ...]) -> None:
-    for sentence in sentences:
-        click.secho(f"warning: {sentence}", fg="yellow", err=True)
-
-
-def env_file_option(command: Command) -> Command:
-    """Adds `--env-file PATH`, which the command receives as `env_file: Path | None`."""
-    return click.option(
-        "--env-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Read settings from PATH instead of the host's own env file below /etc.",
-        metavar="PATH",
-    )(command)
-
-
-def json_option(command: Command) -> Command:
-    """Adds `--json`, which the command receives as `as_json: bool`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(
-        command
-    )
-
-
-def load_settings(model: type[AnySettings], env_file: Path | None) -> Loaded[AnySettings]:
-    """Reads a host's settings and shows its warnings on standard error."""
-    loaded = load(model, env_file=env_file)
-    _print_warnings(loaded.warnings)
-    return loaded
 
 
 def add_common_commands(group: click.Group, definition: Definition) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hostkit import log
-from hostkit.cli import HostGroup, add_common_commands, env_file_option, load_settings
+from hostkit.cli import HostGroup, add_common_commands
+from hostkit.options import env_file_option, load_settings
 from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
 from mlflow_host.settings import MlflowSettings
