@@ -1,0 +1,129 @@
+"""What goes wrong on servers, each as a block at whose end it is undone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab.host import LabHost
+from lab.lab import Lab
+
+FAKETIME = "libfaketime"
+"""The Debian package that a base needs for `clock_shifted`."""
+
+_DROP_IN = "/run/systemd/system/{unit}.d/90-clock.conf"
+
+
+def processes(host: LabHost, unit: str) -> list[int]:
+    """The processes of a unit, as the host numbers them; the main one is first if it has one."""
+    main = int(host.property_of(unit, "MainPID") or 0)
+    group = host.property_of(unit, "ControlGroup")
+    # On a machine with both versions of cgroups, systemd's own is below `systemd` or `unified`.
+    script = (
+        'for top in unified systemd .; do file="/sys/fs/cgroup/$top$1/cgroup.procs"'
+        '; [ -e "$file" ] && exec cat "$file"; done'
+    )
+    seen = host.run("sh", "-uc", script, "sh", group, check=False).stdout if group else ""
+    pids = [int(pid) for pid in seen.split()]
+    return sorted(pids, key=lambda pid: (pid != main, pid))
+
+
+def kill(host: LabHost, *pids: int) -> None:
+    """Kills processes of a host with SIGKILL."""
+    host.run("kill", "-KILL", *(str(pid) for pid in pids))
+
+
+@contextmanager
+def stopped(host: LabHost, *pids: int) -> Iterator[None]:
+    """Stops processes with SIGSTOP: alive, and doing nothing."""
+    numbers = [str(pid) for pid in pids]
+    host.run("kill", "-STOP", *numbers)
+    try:
+        yield
+    finally:
+        # Whoever watches them may have killed them meanwhile.
+        host.run("kill", "-CONT", *numbers, check=False)
+
+
+@contextmanager
+def without_power(host: LabHost) -> Iterator[None]:
+    """Cuts the power of a host; afterwards it boots."""
+    host.crash()
+    try:
+        yield
+    finally:
+        host.boot()
+
+
+@contextmanager
+def full_disk(host: LabHost, free: int = 0) -> Iterator[None]:
+    """Takes all room on a host's disk but `free` bytes."""
+    host.disk.fill(free)
+    try:
+        yield
+    finally:
+        host.disk.empty()
+
+
+@contextmanager
+def cut(lab: Lab, source: str, destination: str, *, one_way: bool = False) -> Iterator[None]:
+    """Lets nothing through between two hosts, or from the first to the second."""
+    lab.network.cut(source, destination, one_way=one_way)
+    try:
+        yield
+    finally:
+        lab.network.heal()
+
+
+@contextmanager
+def loss(lab: Lab, source: str, destination: str, percent: int) -> Iterator[None]:
+    """Drops a share of the packets between two hosts."""
+    lab.network.lose(source, destination, percent)
+    try:
+        yield
+    finally:
+        lab.network.calm()
+
+
+@contextmanager
+def blocked(lab: Lab, host: str, port: int) -> Iterator[None]:
+    """Lets nothing through to a port of a host."""
+    lab.network.block(host, port)
+    try:
+        yield
+    finally:
+        lab.network.heal()
+
+
+@contextmanager
+def unplugged(lab: Lab, host: str) -> Iterator[None]:
+    """Pulls the cable of a host."""
+    lab.network.unplug(host)
+    try:
+        yield
+    finally:
+        lab.network.plug(host)
+
+
+@contextmanager
+def clock_shifted(host: LabHost, *services: str, seconds: int) -> Iterator[None]:
+    """Restarts services so that their clock is wrong by `seconds`, and again with the right one.
+
+    All hosts share this machine's clock, so a library tells the wrong time to the services alone.
+    """
+    library = host.shell("ls /usr/lib/*/faketime/libfaketime.so.1").stdout.strip()
+    drop_in = (
+        "[Service]\n"
+        f"Environment=LD_PRELOAD={library} FAKETIME={seconds:+d}s\n"
+        # Timeouts are none of the wrong clock's business.
+        "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\n"
+    )
+    files = [_DROP_IN.format(unit=service) for service in services]
+    for file in files:
+        host.write(file, drop_in)
+    host.systemctl("daemon-reload")
+    try:
+        host.systemctl("restart", *services)
+        yield
+    finally:
+        host.run("rm", "--force", *files)
+        host.systemctl("daemon-reload")
+        host.systemctl("restart", *services)
