@@ -61,6 +61,33 @@ def test_the_file_that_the_environment_names_comes_last(home: Path) -> None:
     assert variables["UV_DEFAULT_INDEX"] == "https://named.example/simple"
 
 
+def test_the_launcher_names_the_same_commit_from_every_folder(tmp_path: Path) -> None:
+    git = shutil.which("git")
+    assert git, "this test needs Git: sudo apt-get install --yes git"
+    repository = tmp_path / "a repository"
+    package = repository / "src/python/package"
+    package.mkdir(parents=True)
+    shutil.copy(ROOT / ".pants.bootstrap", repository)
+    (package / "module.py").touch()
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
+    for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "-m", "First"]):
+        subprocess.run([git, "-C", repository, *command], check=True)
+    head = [git, "-C", repository, "rev-parse", "HEAD"]
+    commit = subprocess.run(head, check=True, capture_output=True, text=True).stdout
+    # How the official launcher comes from where it is called to Pants (scie-pants, src/main.rs).
+    launch = f'set -eou pipefail; source "{repository}/.pants.bootstrap"; exec printenv "$0" "$@"'
+    for folder in (repository, package):
+        shown = subprocess.run(
+            ["bash", "-c", launch, "TRIPOD_REVISION"],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert shown == commit
+
+
 def test_without_a_python_it_says_what_to_install(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
