@@ -1,6 +1,7 @@
-"""GitHub workflows: check-jsonschema knows what one may say, zizmor what is dangerous to say.
+"""GitHub workflows: jactionlint finds what GitHub would refuse, zizmor what is dangerous.
 
-actionlint would do the first better, but neither PyPI nor Debian has it.
+Jactionlint is the fork of actionlint whose wheel on PyPI holds the program; actionlint's own wheel
+downloads it from GitHub. The profile `correctness` is what actionlint checks.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from pants.engine.rules import Get, collect_rules, rule
 from pypi_linters.tool import Tool, process
 
 
-class CheckJsonschema(Tool):
-    """Holds a workflow against GitHub's schema."""
+class Jactionlint(Tool):
+    """Finds mistakes."""
 
-    options_scope = "check-jsonschema"
-    help = "Finds keys and values that GitHub does not know."
-    name = "check-jsonschema"
-    arguments = ("--builtin-schema", "vendor.github-workflows")
+    options_scope = "jactionlint"
+    help = "Finds keys, expressions and inputs of actions that GitHub does not know."
+    name = "jactionlint"
+    arguments = ("--profile=correctness", "--shellcheck=", "--pyflakes=")
 
 
 class Zizmor(Tool):
@@ -36,10 +37,10 @@ class Zizmor(Tool):
     arguments = ("--offline", "--no-progress", "--quiet", "--config=.github/zizmor.yml")
 
 
-class CheckJsonschemaRequest(LintFilesRequest):
-    """Check-jsonschema as a linter."""
+class JactionlintRequest(LintFilesRequest):
+    """Jactionlint as a linter."""
 
-    tool_subsystem = CheckJsonschema
+    tool_subsystem = Jactionlint
 
 
 class ZizmorRequest(LintFilesRequest):
@@ -54,10 +55,10 @@ def _workflows(tool: Tool, files: tuple[str, ...]) -> Partitions[str, Any]:
 
 
 @rule
-async def find_for_check_jsonschema(
-    request: CheckJsonschemaRequest.PartitionRequest, tool: CheckJsonschema
+async def find_for_jactionlint(
+    request: JactionlintRequest.PartitionRequest, tool: Jactionlint
 ) -> Partitions[str, Any]:
-    """Which files check-jsonschema is for."""
+    """Which files jactionlint is for."""
     return _workflows(tool, request.files)
 
 
@@ -69,10 +70,9 @@ async def find_for_zizmor(
     return _workflows(tool, request.files)
 
 
-@rule(desc="Lint with check-jsonschema")
-async def lint_with_check_jsonschema(
-    request: CheckJsonschemaRequest.Batch[str, Any],
-    tool: CheckJsonschema,
+@rule(desc="Lint with jactionlint")
+async def lint_with_jactionlint(
+    request: JactionlintRequest.Batch[str, Any], tool: Jactionlint
 ) -> LintResult:
     """Reports what GitHub would not take."""
     sources = await Get(Digest, PathGlobs(request.elements))
@@ -90,4 +90,4 @@ async def lint_with_zizmor(request: ZizmorRequest.Batch[str, Any], tool: Zizmor)
 
 def rules() -> list[Any]:
     """What Pants is to know of this module."""
-    return [*collect_rules(), *CheckJsonschemaRequest.rules(), *ZizmorRequest.rules()]
+    return [*collect_rules(), *JactionlintRequest.rules(), *ZizmorRequest.rules()]
