@@ -2,13 +2,12 @@ import json
 import shlex
 from pathlib import Path
 from string import ascii_letters
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_host.environment import airflow_environment, local_url
+from airflow_host.environment import airflow_environment
 from airflow_host.secret_keys import KEYS
 from airflow_host.settings import AirflowSettings
 from hostkit.settings import load
@@ -122,15 +121,8 @@ def test_other_options_of_airflow_pass_through() -> None:
     ],
 )
 def test_tasks_reach_the_api_server_where_it_listens(host: str, url: str) -> None:
-    loaded = load(AirflowSettings, environment=GIVEN | {"AIRFLOW__API__HOST": host})
-    assert local_url(loaded.settings) == url
-
-
-@given(address=st.ip_addresses(), port=st.integers(1, 65535))
-def test_every_address_gives_a_url_with_its_port(address: object, port: int) -> None:
-    variables = {"AIRFLOW__API__HOST": str(address), "AIRFLOW__API__PORT": str(port)}
-    loaded = load(AirflowSettings, environment=GIVEN | variables)
-    assert urlsplit(local_url(loaded.settings)).port == port
+    made = environment(AIRFLOW__API__HOST=host)
+    assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == f"{url}/execution/"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])

@@ -1,4 +1,5 @@
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.provisional import domains
 from pydantic import TypeAdapter, ValidationError
 
-from hostkit.network import HttpUrl, ListenAddress, Port, is_host, is_loopback, redacted
+from hostkit.network import HttpUrl, ListenAddress, Port, is_host, is_loopback, local_url, redacted
 
 ADDRESSES = st.ip_addresses()
 HOSTS = st.one_of(
@@ -105,6 +106,13 @@ def test_a_port_has_sixteen_bits(number: int) -> None:
 @pytest.mark.parametrize("text", ["a..b", ".a", "a-", "a/b", "a:1", "", f"{'a.' * 127}aa"])
 def test_no_host(text: str) -> None:
     assert not is_host(text)
+
+
+@given(address=ADDRESSES, port=st.integers(1, 65535))
+def test_every_address_gives_a_local_url_with_its_port(address: object, port: int) -> None:
+    url = urlsplit(http_url(local_url(str(address), port)))
+    assert url.port == port
+    assert url.hostname in (str(address), "127.0.0.1", "::1")
 
 
 SECRETS = st.text("abcXYZ0189 !$%&'()*+,-./:;<=>?@[]^_{|}~#").map(lambda text: f"s3{text}cr3t")

@@ -1,15 +1,15 @@
 """What the Airflow host tells of itself to the commands that all hosts have."""
 
+from airflow_host.environment import CONNECTION
+from airflow_host.links import walks
 from airflow_host.secret_keys import KEYS
 from airflow_host.settings import AirflowSettings
 from hostkit.definition import Contents, Definition
 from hostkit.settings import Loaded
 
-_CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
-
 
 def _contents(loaded: Loaded[AirflowSettings]) -> Contents:
-    given = loaded.environment().get(_CONNECTION)
+    given = loaded.environment().get(CONNECTION)
     home = loaded.settings.airflow_home
     return Contents(
         given or f"sqlite:///{home / 'airflow.db'}",
@@ -29,4 +29,5 @@ DEFINITION = Definition(
     contents=_contents,
     secrets=KEYS,
     migrates=True,
+    walks=walks,
 )

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from airflow_host.settings import AirflowSettings
+from hostkit.network import local_url
 
 PACKAGE = Path(__file__).parent
 SHIPPED_DAGS = PACKAGE / "dags"
 PLUGINS = PACKAGE / "plugins"
+
+CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+"""Where the database is; Airflow's own variable."""
 
 FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -74,17 +78,18 @@ def _exact(settings: AirflowSettings) -> dict[str, str]:
 
 def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
     home = settings.airflow_home
+    own = local_url(settings.airflow__api__host, settings.airflow__api__port)
     return {
         "AIRFLOW__API__BASE_URL": settings.airflow_public_url,
         "AIRFLOW__API_AUTH__JWT_ISSUER": settings.airflow_public_url,
         "AIRFLOW__CORE__AUTH_MANAGER": FAB_AUTH_MANAGER,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{local_url(settings)}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{own}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         # Each costs a forked process from the start; train_model has three candidates.
         "AIRFLOW__CORE__PARALLELISM": "3",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        CONNECTION: f"sqlite:///{home}/airflow.db",
         "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": _bundles(settings),
         # By default below /tmp, where another user may have made it first.
@@ -118,19 +123,9 @@ def _bundles(settings: AirflowSettings) -> str:
     )
 
 
-def local_url(settings: AirflowSettings) -> str:
-    """Where processes on this machine reach the api-server."""
-    host = settings.airflow__api__host
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not to listen on)
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{settings.airflow__api__port}"
-
-
 def _asynchronous_connection(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Psycopg, which is on board, for what Airflow would otherwise want asyncpg for."""
-    scheme, separator, rest = environment.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "").partition(
-        "://"
-    )
+    scheme, separator, rest = environment.get(CONNECTION, "").partition("://")
     if separator and scheme.split("+")[0] == "postgresql":
         return {name: f"postgresql+psycopg://{rest}"}
     return {}

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import structlog
 
 from airflow_host import schema, user
+from airflow_host.environment import CONNECTION
 from airflow_host.schema import State
 from airflow_host.settings import AirflowSettings
 from hostkit.errors import HostError
@@ -19,8 +20,6 @@ from hostkit.errors import HostError
 COMMAND = "airflow_host.pex migrate"
 SECONDS_TO_WAIT_FOR_A_DATABASE = 120.0
 SECONDS_BETWEEN_LOOKS = 0.5
-
-_CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,7 +33,7 @@ def migrate(settings: AirflowSettings, environment: Mapping[str, str], *, upgrad
 
     `upgrade`: brings an older schema up to this release; without it, an older one is refused.
     """
-    with _one_at_a_time(settings.airflow_home), _engine(environment) as engine:
+    with _one_at_a_time(settings.airflow_home), database_engine(environment) as engine:
         state = _usable_state(engine, upgrade=upgrade)
         if state is State.CURRENT and user.is_as_in(settings, engine):
             return False
@@ -46,7 +45,7 @@ def migrate(settings: AirflowSettings, environment: Mapping[str, str], *, upgrad
 def wait_for_database(environment: Mapping[str, str]) -> None:
     """Returns when the schema is this release's; on an empty database the api-server makes it."""
     deadline = time.monotonic() + SECONDS_TO_WAIT_FOR_A_DATABASE
-    with _engine(environment) as engine:
+    with database_engine(environment) as engine:
         told = False
         while _usable_state(engine, upgrade=False) is not State.CURRENT:
             if time.monotonic() > deadline:
@@ -67,7 +66,7 @@ def _usable_state(engine: sa.Engine, *, upgrade: bool) -> State:
     except sa.exc.SQLAlchemyError as error:
         cause, *_ = str(getattr(error, "orig", None) or error).splitlines()
         raise DatabaseError(
-            f"the database {address} cannot be read ({cause}): check {_CONNECTION}"
+            f"the database {address} cannot be read ({cause}): check {CONNECTION}"
         ) from None
     if state is State.NEWER:
         raise DatabaseError(
@@ -90,12 +89,13 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _engine(environment: Mapping[str, str]) -> Iterator[sa.Engine]:
+def database_engine(environment: Mapping[str, str]) -> Iterator[sa.Engine]:
+    """Airflow's database, as the environment of its processes names it."""
     try:
         engine = sa.create_engine(_connection(environment), poolclass=sa.NullPool)
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise DatabaseError(
-            f"{_CONNECTION} is no database that Airflow can use here ({error}): write"
+            f"{CONNECTION} is no database that Airflow can use here ({error}): write"
             " sqlite:////path/airflow.db or postgresql://user:password@host/name"
         ) from None
     try:
@@ -105,8 +105,8 @@ def _engine(environment: Mapping[str, str]) -> Iterator[sa.Engine]:
 
 
 def _connection(environment: Mapping[str, str]) -> str:
-    if _CONNECTION in environment:
-        return environment[_CONNECTION]
+    if CONNECTION in environment:
+        return environment[CONNECTION]
     # The operator gave a command or a secrets backend instead: only Airflow knows what it says.
     command = [
         sys.executable,
@@ -120,7 +120,7 @@ def _connection(environment: Mapping[str, str]) -> str:
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0 or not answer.stdout.strip():
         reason = answer.stderr.strip()[-500:]
-        raise DatabaseError(f"{_CONNECTION}_CMD or {_CONNECTION}_SECRET gives no value: {reason}")
+        raise DatabaseError(f"{CONNECTION}_CMD or {CONNECTION}_SECRET gives no value: {reason}")
     return answer.stdout.strip().splitlines()[-1]
 
 

@@ -1,18 +1,11 @@
-"""Whether Airflow's database has the schema that this release needs, found out without Airflow.
+"""Whether Airflow's database has the schema that this release needs, found out without Airflow."""
 
-Importing Airflow takes seconds; reading two rows and the headers of its migrations does not.
-"""
-
-import importlib.util
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 
 import sqlalchemy as sa
 
-_REVISION = re.compile(r"^(down_)?revision(?:: [^=]+)? = (.+)$", re.MULTILINE)
-_NAME = re.compile(r"""["'](\w+)["']""")
+from hostkit.migrations import Revisions, read_revisions
 
 
 @dataclass(frozen=True)
@@ -46,14 +39,6 @@ class State(Enum):
     """It has a revision that this release has never heard of."""
 
 
-@dataclass(frozen=True)
-class Revisions:
-    """What a release knows of a schema: the revision that it needs, and all before it."""
-
-    head: str
-    known: frozenset[str]
-
-
 def state(engine: sa.Engine) -> State:
     """Compares a database with this release."""
     found = [_revision(engine, schema) for schema in SCHEMAS]
@@ -78,19 +63,5 @@ def _revision(engine: sa.Engine, schema: Schema) -> str | None:
 
 
 def revisions(schema: Schema) -> Revisions:
-    """Reads the headers of the migrations that came with this release."""
-    known: set[str] = set()
-    passed: set[str] = set()
-    for path in _migrations(schema):
-        for down, value in _REVISION.findall(path.read_text(encoding="utf-8")):
-            (passed if down else known).update(_NAME.findall(value))
-    (head,) = known - passed
-    return Revisions(head, frozenset(known))
-
-
-def _migrations(schema: Schema) -> list[Path]:
-    package = importlib.util.find_spec("airflow")  # Finds it without running it.
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("airflow")
-    folders = [Path(place) / schema.folder for place in package.submodule_search_locations]
-    return [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    """What the migrations that came with this release say."""
+    return read_revisions("airflow", schema.folder)

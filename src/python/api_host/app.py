@@ -92,7 +92,7 @@ async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         catalog = Catalog()
         registry = Registry(mlflow)
-        store = Store(settings.state_directory / "models", most=settings.model_extra_versions)
+        store = Store.of(settings)
         loader = Loader(registry, store, settings.model_trusted_types)
         follower = Follower(
             catalog=catalog,

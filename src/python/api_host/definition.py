@@ -1,5 +1,6 @@
 """What the API host tells of itself to the commands that all hosts have."""
 
+from api_host.links import walks
 from api_host.settings import ApiSettings
 from hostkit.definition import Contents, Definition
 from hostkit.settings import Loaded
@@ -14,4 +15,5 @@ DEFINITION = Definition(
     distributions=("scikit-learn", "skops", "starlette", "hypercorn"),
     unit="api-host.service",
     contents=_contents,
+    walks=walks,
 )

@@ -1,14 +1,22 @@
-"""The other servers that this host calls, and how they are."""
+"""The other servers that this host calls, how they are, and how a doctor examines them."""
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 import structlog
 
 from api_host import metrics
 from api_host.settings import ApiSettings
+from api_host.store import BrokenCopyError, Store
+from hostkit.doctor import airflow, api, machine, mlflow
+from hostkit.doctor.connection import Target
+from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk
 from hostkit.link import Link, LinkState, check
+from hostkit.network import local_url
+from hostkit.servers import AIRFLOW, API, MLFLOW
+from hostkit.settings import Loaded
 
 CHECK_SECONDS = 5.0
 
@@ -18,9 +26,60 @@ _log = structlog.get_logger("api_host.links")
 def links_of(settings: ApiSettings) -> tuple[Link, Link]:
     """MLflow and Airflow, as the settings name them."""
     return (
-        Link("mlflow", settings.mlflow_tracking_uri, "/health", "MLFLOW_TRACKING_URI"),
-        Link("airflow", settings.airflow_base_url, "/api/v2/monitor/health", "AIRFLOW_BASE_URL"),
+        Link(MLFLOW, settings.mlflow_tracking_uri, "MLFLOW_TRACKING_URI"),
+        Link(AIRFLOW, settings.airflow_base_url, "AIRFLOW_BASE_URL"),
     )
+
+
+def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
+    """What a doctor examines: this machine, the links, the models, the API itself."""
+    settings = loaded.settings
+    to_mlflow, to_airflow = (Target(link, loaded) for link in links_of(settings))
+    itself = Link(API, local_url(settings.api_host, settings.api_port), "API_PORT")
+    return (
+        machine.walk(
+            machine.Machine(
+                loaded,
+                "API_PORT",
+                {"STATE_DIRECTORY": settings.state_directory},
+                unit="api-host.service",
+            )
+        ),
+        mlflow.walk(to_mlflow),
+        airflow.walk(to_airflow, _account(loaded)),
+        Walk(
+            "models",
+            f"copies in {settings.state_directory} ({loaded.place('STATE_DIRECTORY')})",
+            (Step("copies", partial(_copies, settings)),),
+        ),
+        api.walk(Target(itself, loaded)),
+    )
+
+
+def _account(loaded: Loaded[ApiSettings]) -> airflow.Account:
+    return airflow.Account(
+        loaded.settings.airflow_username,
+        loaded.settings.airflow_password.get_secret_value(),
+        loaded.place("AIRFLOW_USERNAME"),
+        loaded.place("AIRFLOW_PASSWORD"),
+    )
+
+
+def _copies(settings: ApiSettings) -> str:
+    """Whether the API could start from its own disk if MLflow were away."""
+    found = list(Store.of(settings).check(settings.model_alias))
+    broken = [copy for copy in found if isinstance(copy, BrokenCopyError)]
+    if broken:
+        raise Fault(
+            "; ".join(str(copy) for copy in broken),
+            "The disk lost or changed something, or somebody else did.",
+            "'systemctl restart api-host' with MLflow up: it throws the broken copy away and"
+            " downloads it again.",
+        )
+    if not found:
+        raise NothingToCheck("none yet: they are downloaded from MLflow")
+    whole = [copy for copy in found if not isinstance(copy, BrokenCopyError)]
+    return ", ".join(f"{copy.version.name} version {copy.version.version}" for copy in whole)
 
 
 class Links:

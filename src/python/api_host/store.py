@@ -13,11 +13,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
 
 from api_host.registry import ModelVersion
+from api_host.settings import ApiSettings
 from hostkit.files import write_atomically
 
 MANIFEST = "copy.json"
@@ -52,6 +54,11 @@ class Store:
     def __init__(self, root: Path, *, most: int) -> None:
         self._root = root
         self._most = most
+
+    @classmethod
+    def of(cls, settings: ApiSettings) -> Self:
+        """The copies of the host with these settings."""
+        return cls(settings.state_directory / "models", most=settings.model_extra_versions)
 
     def find(self, version: ModelVersion) -> Copy | None:
         """The copy of a version, if there is a good one; one that is not is thrown away."""
@@ -106,13 +113,24 @@ class Store:
 
     def last_good(self, alias: str) -> Iterator[Copy | BrokenCopyError]:
         """The copy of each model that served last; a broken one is thrown away."""
-        for link in sorted(self._root.glob(f"*/@{_file_name(alias)}")):
-            folder = link.resolve()
+        for folder in self._last(alias):
             try:
                 yield _read(folder)
             except BrokenCopyError as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 yield BrokenCopyError(f"{folder} was broken and is removed: {error}")
+
+    def check(self, alias: str) -> Iterator[Copy | BrokenCopyError]:
+        """The same, and nothing is changed."""
+        for folder in self._last(alias):
+            try:
+                yield _read(folder)
+            except BrokenCopyError as error:
+                yield BrokenCopyError(f"{folder} is broken: {error}")
+
+    def _last(self, alias: str) -> Iterator[Path]:
+        for link in sorted(self._root.glob(f"*/@{_file_name(alias)}")):
+            yield link.resolve()
 
     def _prune(self, newest: Path) -> None:
         """Removes downloads that nobody finished, and the oldest copies."""

@@ -42,20 +42,22 @@ def hosts(
 @pytest.fixture
 def api(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the API host."""
-    with hosts.connect("api") as client:
+    with httpx.Client(base_url=hosts.urls["api"], timeout=30, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture
 def airflow(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the Airflow host that sends the user's name and password with each request."""
-    with hosts.connect("airflow") as client:
-        client.auth = httpx.BasicAuth(*hosts.credentials)
+    auth = httpx.BasicAuth(*hosts.credentials)
+    with httpx.Client(
+        base_url=hosts.urls["airflow"], auth=auth, timeout=30, trust_env=False
+    ) as client:
         yield client
 
 
 @pytest.fixture
 def mlflow(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the MLflow host."""
-    with hosts.connect("mlflow") as client:
+    with httpx.Client(base_url=hosts.urls["mlflow"], timeout=30, trust_env=False) as client:
         yield client

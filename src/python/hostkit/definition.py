@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hostkit.doctor.steps import Walk
 from hostkit.settings import Loaded, Settings
 
 
@@ -30,6 +31,7 @@ class Definition:
     `contents`: what it keeps, as its settings say.
     `secrets`: how the credentials are made that need nobody's choice, by name.
     `migrates`: whether it has a database whose schema its command `migrate` upgrades.
+    `walks`: what its doctor examines: the host itself and its links.
     """
 
     settings: type[Settings]
@@ -38,6 +40,7 @@ class Definition:
     contents: Callable[[Loaded[Any]], Contents]
     secrets: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     migrates: bool = False
+    walks: Callable[[Loaded[Any]], tuple[Walk, ...]] = lambda _: ()
 
     @property
     def name(self) -> str:

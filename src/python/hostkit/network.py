@@ -30,6 +30,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches a server of its own that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not to listen on)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def redacted(text: str) -> str:
     """The text with the password of a URL in it hidden, for messages, logs and `config`."""
     before, at, after = text.rpartition("@")

@@ -18,8 +18,10 @@ from pydantic_core import ErrorDetails
 
 from hostkit.errors import SettingsError
 from hostkit.network import redacted
+from hostkit.server.layout import Layout
 from hostkit.sources import (
     DEFAULT,
+    ENVIRONMENT,
     Origin,
     Value,
     read_credentials,
@@ -29,6 +31,8 @@ from hostkit.sources import (
 
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what `LoadCredential=` names (systemd.exec(5))."""
+
+_LOADED_CREDENTIALS = Path("/run/credentials")
 
 _LIKENESS_OF_A_TYPO = 0.87
 
@@ -71,17 +75,31 @@ class Loaded(Generic[AnySettings]):
 
     `settings`: the typed object.
     `values`: every variable of the three sources, known to the host or not, by name.
+    `env_file`: the env file that was read, or would have been.
     `warnings`: what looks like a mistake but may not be one, a sentence each.
     """
 
     settings: AnySettings
     values: Mapping[str, Value]
+    env_file: Path
     warnings: tuple[str, ...] = ()
 
     def origin(self, variable: str) -> Origin:
         """Where the value of a setting came from."""
         value = self.values.get(variable)
         return DEFAULT if value is None else value.origin
+
+    def place(self, variable: str) -> str:
+        """Where an operator changes a setting: its variable, and the file and line, in words."""
+        origin = self.origin(variable)
+        if origin == DEFAULT:
+            return f"{variable}, which is not set in {self.env_file}"
+        if origin == ENVIRONMENT:
+            return f"{variable} in the environment"
+        if Path(origin.place).is_relative_to(_LOADED_CREDENTIALS):
+            # systemd's copy, which is gone when the service stops.
+            return f"{variable} in {Layout(self.settings.host_name).credentials / variable}"
+        return f"{variable} in {origin}"
 
     def environment(self) -> dict[str, str]:
         """All variables, for a process that is to see what this one saw."""
@@ -102,8 +120,9 @@ def load(
     """
     if environment is None:
         environment = os.environ
+    path = env_file or model.env_file()
     sources = [
-        read_env_file(env_file or model.env_file(), required=env_file is not None),
+        read_env_file(path, required=env_file is not None),
         read_environment(environment),
     ]
     if directory := environment.get(CREDENTIALS_DIRECTORY):
@@ -120,7 +139,7 @@ def load(
         problems += _problems(model, error.errors(), values)
     if problems:
         raise SettingsError("\n".join(problems), warnings=tuple(warnings))
-    return Loaded(settings, values, tuple(warnings))
+    return Loaded(settings, values, path, tuple(warnings))
 
 
 def _problems(

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from pathlib import Path
 
-import mlflow
-import mlflow.db
 import sqlalchemy
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from hostkit.errors import HostError
+from hostkit.migrations import read_revisions
 from hostkit.network import redacted
+
+_MIGRATIONS = "store/db_migrations/versions"
+_VERSION_TABLE = "alembic_version"
 
 
 class Schema(Enum):
@@ -29,7 +29,8 @@ class Schema(Enum):
 def prepare(uri: str) -> None:
     """Makes the schema of an empty database; refuses one that does not fit, and says what to do."""
     with _explained(uri):
-        match _state(uri):
+        _make_folder(uri)
+        match state_of(uri):
             case Schema.EMPTY:
                 _upgrade(uri)
             case Schema.OLDER:
@@ -44,7 +45,8 @@ def prepare(uri: str) -> None:
 def migrate(uri: str) -> Schema:
     """Makes or upgrades the schema. Returns how it stood before."""
     with _explained(uri):
-        state = _state(uri)
+        _make_folder(uri)
+        state = state_of(uri)
         match state:
             case Schema.EMPTY | Schema.OLDER:
                 _upgrade(uri)
@@ -53,29 +55,43 @@ def migrate(uri: str) -> Schema:
     return state
 
 
-def _state(uri: str) -> Schema:
+def state_of(uri: str) -> Schema:
+    """Compares a database with this release, without importing MLflow, which takes seconds.
+
+    Raises what SQLAlchemy raises.
+    """
     engine = sqlalchemy.create_engine(uri)
-    if engine.dialect.name == "sqlite":
-        Path(str(engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
     try:
         with engine.connect() as connection:
             tables = sqlalchemy.inspect(connection).get_table_names()
-            revision = MigrationContext.configure(connection).get_current_revision()
+            revision = _revision(connection) if _VERSION_TABLE in tables else None
     finally:
         engine.dispose()
     if not [table for table in tables if not table.startswith("alembic_")]:
         return Schema.EMPTY
     if revision is None:  # MLflow makes its first tables before its first revision.
         return Schema.OLDER if "experiments" in tables else Schema.FOREIGN
-    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    if revision in scripts.get_heads():
+    revisions = read_revisions("mlflow", _MIGRATIONS)
+    if revision == revisions.head:
         return Schema.CURRENT
-    known = {script.revision for script in scripts.walk_revisions()}
-    return Schema.OLDER if revision in known else Schema.NEWER
+    return Schema.OLDER if revision in revisions.known else Schema.NEWER
+
+
+def _revision(connection: sqlalchemy.Connection) -> str | None:
+    table = sqlalchemy.table(_VERSION_TABLE, sqlalchemy.column("version_num", sqlalchemy.String))
+    return connection.scalar(sqlalchemy.select(table.c.version_num))
+
+
+def _make_folder(uri: str) -> None:
+    url = sqlalchemy.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _upgrade(uri: str) -> None:
     """What `mlflow db upgrade` does."""
+    import mlflow.db  # noqa: PLC0415 (takes two seconds)
+
     assert mlflow.db.upgrade.callback is not None  # noqa: S101
     mlflow.db.upgrade.callback(uri)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hostkit.definition import Contents, Definition
 from hostkit.settings import Loaded
+from mlflow_host.links import walks
 from mlflow_host.settings import MlflowSettings
 
 
@@ -20,4 +21,5 @@ DEFINITION = Definition(
     unit="mlflow-host.service",
     contents=_contents,
     migrates=True,
+    walks=walks,
 )
