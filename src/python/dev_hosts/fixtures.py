@@ -42,22 +42,20 @@ def hosts(
 @pytest.fixture
 def api(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the API host."""
-    with httpx.Client(base_url=hosts.urls["api"], timeout=30, trust_env=False) as client:
+    with hosts.connect("api") as client:
         yield client
 
 
 @pytest.fixture
 def airflow(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the Airflow host that sends the user's name and password with each request."""
-    auth = httpx.BasicAuth(*hosts.credentials)
-    with httpx.Client(
-        base_url=hosts.urls["airflow"], auth=auth, timeout=30, trust_env=False
-    ) as client:
+    with hosts.connect("airflow") as client:
+        client.auth = httpx.BasicAuth(*hosts.credentials)
         yield client
 
 
 @pytest.fixture
 def mlflow(hosts: Hosts) -> Iterator[httpx.Client]:
     """A client of the MLflow host."""
-    with httpx.Client(base_url=hosts.urls["mlflow"], timeout=30, trust_env=False) as client:
+    with hosts.connect("mlflow") as client:
         yield client

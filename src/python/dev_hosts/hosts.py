@@ -87,6 +87,15 @@ class Hosts:
         """The user and the password for Airflow."""
         return env_files.airflow_credentials(self.state)
 
+    @property
+    def logs(self) -> Path:
+        """The folder of the log files."""
+        return self.state / "logs"
+
+    def connect(self, name: str) -> httpx.Client:
+        """A client of the host "mlflow", "airflow" or "api"."""
+        return httpx.Client(base_url=self.urls[name], timeout=30, trust_env=False)
+
     def log(self, name: str) -> Path:
         """The log file of a process."""
         return self._programs[name].log

@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from dev_hosts.errors import JourneyError
-from dev_hosts.hosts import Hosts
 from dev_hosts.progress import Progress
 
 TRAIN_SECONDS = 300.0
@@ -23,6 +22,20 @@ POLL_SECONDS = 0.2
 Answer = TypeVar("Answer", bound=BaseModel)
 Document = TypeVar("Document", bound=BaseModel)
 Scalar = bool | int | float | str | None
+
+
+class Place(Protocol):
+    """All three hosts, wherever they run."""
+
+    @property
+    def logs(self) -> object:
+        """Where a person reads what went wrong."""
+
+    def check_running(self) -> None:
+        """Raises `HostError` where one has died."""
+
+    def connect(self, name: str) -> httpx.Client:
+        """A client of one of the hosts."""
 
 
 class Version(BaseModel):
@@ -97,9 +110,9 @@ class Journey:
     seconds: dict[str, float]
 
 
-def travel(hosts: Hosts, progress: Progress) -> Journey:
+def travel(hosts: Place, progress: Progress) -> Journey:
     """Trains, waits until the champion is served, and predicts. Raises `JourneyError`."""
-    with httpx.Client(base_url=hosts.urls["api"], timeout=30, trust_env=False) as api:
+    with hosts.connect("api") as api:
         start = time.monotonic()
         training, outcome = train(hosts, api, progress)
         trained = time.monotonic()
@@ -114,7 +127,7 @@ def travel(hosts: Hosts, progress: Progress) -> Journey:
 
 
 def train(
-    hosts: Hosts, api: httpx.Client, progress: Progress, **parameters: Scalar
+    hosts: Place, api: httpx.Client, progress: Progress, **parameters: Scalar
 ) -> tuple[str, Outcome]:
     """Starts a training through the API and follows it to its end. Raises `JourneyError`.
 
@@ -139,7 +152,7 @@ def train(
 
 
 def wait_until_served(
-    hosts: Hosts, api: httpx.Client, champion: Version, progress: Progress
+    hosts: Place, api: httpx.Client, champion: Version, progress: Progress
 ) -> ServedModel:
     """Waits until the API serves a version, and returns its document of the model."""
 
@@ -163,7 +176,7 @@ def predict(api: httpx.Client, model: ServedModel) -> Prediction:
 
 
 def _wait(
-    hosts: Hosts, look: Callable[[], Answer | str], seconds: float, progress: Progress
+    hosts: Place, look: Callable[[], Answer | str], seconds: float, progress: Progress
 ) -> Answer:
     """What `look` answers at last; until then it says what is being waited for."""
     seen: Answer | str = ""
@@ -176,7 +189,7 @@ def _wait(
         if not isinstance(seen, str):
             return seen
         progress.waiting(seen)
-    raise JourneyError(f"{seen} took longer than {seconds:.0f} s; see {hosts.state / 'logs'}")
+    raise JourneyError(f"{seen} took longer than {seconds:.0f} s; see {hosts.logs}")
 
 
 def _until(deadline: float) -> Iterator[None]:

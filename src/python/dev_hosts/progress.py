@@ -1,6 +1,8 @@
 """What a person sees while something takes longer than they like: lines on standard error."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.status import Status
@@ -27,6 +29,13 @@ class Progress:
             highlight=False,
             soft_wrap=True,
         )
+
+    @contextmanager
+    def step(self, done: str) -> Iterator[None]:
+        """Tells `done` and its time at the end of a block, unless that failed."""
+        start = time.monotonic()
+        yield
+        self.done(done, time.monotonic() - start)
 
     def waiting(self, what: str) -> None:
         """Something goes on; call it as often as you look."""

@@ -33,7 +33,7 @@ MAKE_SECONDS = 1800.0
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 
 
-def find_or_make(cache: Path = CACHE, extra: Iterable[str] = ()) -> Path:
+def find_or_make(extra: Iterable[str] = (), cache: Path = CACHE) -> Path:
     """The folder of a root file system that has the `extra` Debian packages too.
 
     Made if it is not in the cache; remove it from there to have it made anew, with updates.
@@ -47,6 +47,11 @@ def find_or_make(cache: Path = CACHE, extra: Iterable[str] = ()) -> Path:
         if not folder.is_dir():
             _make(folder, [*PACKAGES, *sorted(set(extra))])
     return folder
+
+
+def is_made(extra: Iterable[str] = (), cache: Path = CACHE) -> bool:
+    """Whether it is in the cache already."""
+    return (cache / name(extra)).is_dir()
 
 
 def name(extra: Iterable[str] = ()) -> str:

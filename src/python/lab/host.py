@@ -148,6 +148,11 @@ class LabHost:
         """A property of a unit, for instance `MainPID`."""
         return self.systemctl("show", "--value", f"--property={name}", unit)
 
+    def failed_units(self) -> list[str]:
+        """The units that have failed."""
+        listed = self.systemctl("list-units", "--failed", "--plain", "--no-legend", check=False)
+        return [line.split()[0] for line in listed.splitlines()]
+
     def is_active(self, unit: str) -> bool:
         """Whether a unit has started, and is ready where it says so."""
         return self.property_of(unit, "ActiveState") == "active"

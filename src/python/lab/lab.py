@@ -41,6 +41,7 @@ class Lab:
         addresses: Mapping[str, str] = ADDRESSES,
         root: Path | None = None,
     ) -> None:
+        programs.check_machine()
         check_addresses(addresses)
         self.folder = folder.resolve()
         self.network = Network(
@@ -97,7 +98,6 @@ class Lab:
 
     def up(self) -> None:
         """Makes the hosts and boots them; bare ones, whatever was here before."""
-        programs.check_machine()
         if self.is_up:
             raise LabError(f"a lab is up in {self.folder} already: run './lab down' first")
         root = self._root or base.find_or_make()
@@ -179,5 +179,4 @@ class Lab:
         host.disk.make()
         state = host.boot()
         if state != "running":
-            failed = host.systemctl("--failed", "--plain", "--no-legend")
-            raise LabError(f"{host.name} is {state}:\n{failed}")
+            raise LabError(f"{host.name} is {state}: {', '.join(host.failed_units())} failed")

@@ -1,8 +1,11 @@
 """The network of a lab: a bridge, a cable to each host, and what can go wrong with both."""
 
 import ipaddress
+import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from lab.errors import LabError
 
@@ -42,7 +45,11 @@ class Network:
     `run`: runs a program of the lab with a text on its standard input.
     """
 
-    def __init__(self, addresses: Mapping[str, str], run: Callable[[str, str], object]) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        run: Callable[[str, str], subprocess.CompletedProcess[str]],
+    ) -> None:
         self.addresses = {WORLD: WORLD_ADDRESS, **addresses}
         self._run = run
 
@@ -112,6 +119,18 @@ class Network:
             if name != WORLD:
                 self.plug(name)
 
+    def faults(self) -> list[str]:
+        """What is broken now, a line each."""
+        rules = self._run("nft --json list table bridge lab", "").stdout
+        cables = self._run("ip --json link show type veth", "").stdout
+        names = {address: name for name, address in self.addresses.items()}
+        down = [
+            f"{link['ifname'].removeprefix(_cable(''))} is unplugged"
+            for link in json.loads(cables)
+            if "UP" not in link["flags"]
+        ]
+        return [*read_faults(json.loads(rules), names), *down]
+
     def address(self, host: str) -> str:
         """The address of a host or of the world."""
         try:
@@ -141,6 +160,27 @@ class Network:
 
     def _nft(self, text: str) -> None:
         self._run("nft -f -", text.replace("; flush", "\nflush"))
+
+
+def read_faults(rules: dict[str, Any], names: Mapping[str, str]) -> Iterator[str]:
+    """What nft's rules say, for a person.
+
+    `rules`: what `nft --json list table` prints.
+    `names`: the name of each host by its address.
+    """
+    for entry in rules["nftables"]:
+        match entry:
+            case {"set": {"name": "cut", "elem": pairs}}:
+                for pair in pairs:
+                    source, destination = pair["concat"]
+                    yield f"nothing passes from {names[source]} to {names[destination]}"
+            case {"set": {"name": "blocked", "elem": ports}}:
+                for port in ports:
+                    address, number = port["concat"]
+                    yield f"nothing passes to port {number} of {names[address]}"
+            case {"rule": {"chain": "weather", "expr": [source, destination, share, *_]}}:
+                ends = [names[part["match"]["right"]] for part in (source, destination)]
+                yield f"{share['match']['right']} % of packets from {' to '.join(ends)} are lost"
 
 
 def check_addresses(addresses: Mapping[str, str]) -> None:

@@ -1,0 +1,95 @@
+"""A server of PostgreSQL for tests: of its own, on a socket and a port of this machine."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PASSWORD = "p@ss/w:rd' \\"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs.
+
+    `folder`: where its socket is.
+    `port`: the number in the socket's name.
+    """
+
+    folder: Path
+    port: int
+
+    def url(self, database: str) -> str:
+        """The URL of a database, as SQLAlchemy writes it."""
+        return f"postgresql+psycopg2://tripod:p%40ss%2Fw%3Ard'%20%5C@/{database}?host={self.folder}&port={self.port}"
+
+    def ask(self, database: str, *statements: str) -> str:
+        """Runs statements; returns what the last one answered."""
+        done = subprocess.run(
+            [
+                "psql",
+                f"--dbname=host={self.folder} port={self.port} user=tripod dbname={database}",
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--quiet",
+                "--set=ON_ERROR_STOP=1",
+                *(f"--command={statement}" for statement in statements),
+            ],
+            env={**os.environ, "PGPASSWORD": PASSWORD},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+
+@contextmanager
+def running_server(folder: Path, port: int = 5432) -> Iterator[Server]:
+    """Starts a server whose data are below `folder`, and stops it in the end."""
+    programs = _programs()
+    # PostgreSQL does not run as root.
+    user = "nobody" if os.geteuid() == 0 else None
+    data, password = folder / "data", folder / "password"
+    password.write_text(PASSWORD)
+    if user:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+        for parent in (folder, *folder.parents[:3]):
+            parent.chmod(parent.stat().st_mode | 0o055)
+
+    def run(*command: str | Path) -> None:
+        subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd=folder)
+
+    run(
+        programs / "initdb",
+        f"--pgdata={data}",
+        "--username=tripod",
+        f"--pwfile={password}",
+        "--auth=scram-sha-256",
+        "--no-sync",
+    )
+    options = f"-c listen_addresses='' -c unix_socket_directories={folder} -p {port} -F"
+    control = (programs / "pg_ctl", f"--pgdata={data}", f"--log={folder}/log", "--wait")
+    run(*control, f"--options={options}", "start")
+    try:
+        yield Server(folder, port)
+    finally:
+        run(*control, "--mode=immediate", "stop")
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    if initdb := shutil.which("initdb"):
+        return Path(initdb).parent
+    reason = "PostgreSQL is not here: on Debian, apt install postgresql"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
