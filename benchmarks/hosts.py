@@ -33,7 +33,7 @@ from dev_hosts.progress import Progress
 from hostkit.cli import HostCommand
 
 MEGABYTE = 10**6
-START_SECONDS = 180.0
+START_SECONDS = 600.0
 REST_SECONDS = 10.0
 """How long hosts do nothing before their memory is read."""
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from string import ascii_letters, digits, punctuation
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_host.settings import AirflowSettings
@@ -70,6 +70,7 @@ def test_a_weak_password_is_enough_on_this_machine(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.4", "airflow"])
 @given(password=st.text(ascii_letters + digits + punctuation, min_size=1))
 def test_a_short_password_is_refused_where_others_reach_it(host: str, password: str) -> None:
+    assume(password.casefold() != "airflow")  # The user name is refused for another reason.
     variables = {"AIRFLOW__API__HOST": host, "AIRFLOW_PASSWORD": password}
     if len(password) >= 12:
         settings(**variables)

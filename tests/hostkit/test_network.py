@@ -2,7 +2,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.provisional import domains
 from pydantic import TypeAdapter, ValidationError
@@ -119,6 +119,7 @@ SECRETS = st.text("abcXYZ0189 !$%&'()*+,-./:;<=>?@[]^_{|}~#").map(lambda text: f
 
 
 @given(scheme=st.sampled_from(["postgresql://", "redis://", "postgresql:", ""]), secret=SECRETS)
+@example(scheme="postgresql:", secret="s3://cr3t")
 def test_a_password_in_a_url_is_hidden(scheme: str, secret: str) -> None:
     shown = redacted(f"{scheme}tripod:{secret}@db:5432/tripod?sslmode=require")
     assert "s3" not in shown

@@ -18,8 +18,8 @@ from dev_hosts.ports import Ports, check_free
 from dev_hosts.process import Health, HostProcess, Program, adopt_orphans, stop_all
 from dev_hosts.progress import Progress
 
-START_SECONDS = 180.0
-"""How long the hosts may take to become healthy; a first start unpacks the PEX files."""
+START_SECONDS = 600.0
+"""How long the hosts may take to become healthy; on a busy machine, a first start takes minutes."""
 
 POLL_SECONDS = 0.1
 FREE_BYTES = 2 * 1024**3

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_SCHEME = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.?", re.IGNORECASE | re.ASCII)
 
 
@@ -39,9 +40,10 @@ def local_url(host: str, port: int) -> str:
 def redacted(text: str) -> str:
     """The text with the password of a URL in it hidden, for messages, logs and `config`."""
     before, at, after = text.rpartition("@")
-    user = re.match(r".*?://[^:]*:" if "://" in before else r"[^:]*:", before, re.DOTALL)
+    scheme = _SCHEME.match(before)
+    user = re.match(r"[^:]*:", before[scheme.end() :] if scheme else before)
     if at and user:
-        text = f"{user[0]}***@{after}"
+        text = f"{scheme[0] if scheme else ''}{user[0]}***@{after}"
     return re.sub(r"([?&]password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
 
 
