@@ -1,15 +1,10 @@
-"""What goes wrong on servers, each as a block at whose end it is undone."""
+"""What goes wrong on servers, each as a block at whose end it is undone; `clock` has one more."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lab.host import LabHost
 from lab.lab import Lab
-
-FAKETIME = "libfaketime"
-"""The Debian package that a base needs for `clock_shifted`."""
-
-_DROP_IN = "/run/systemd/system/{unit}.d/90-clock.conf"
 
 
 def processes(host: LabHost, unit: str) -> list[int]:
@@ -101,29 +96,3 @@ def unplugged(lab: Lab, host: str) -> Iterator[None]:
         yield
     finally:
         lab.network.plug(host)
-
-
-@contextmanager
-def clock_shifted(host: LabHost, *services: str, seconds: int) -> Iterator[None]:
-    """Restarts services so that their clock is wrong by `seconds`, and again with the right one.
-
-    All hosts share this machine's clock, so a library tells the wrong time to the services alone.
-    """
-    library = host.shell("ls /usr/lib/*/faketime/libfaketime.so.1").stdout.strip()
-    drop_in = (
-        "[Service]\n"
-        f"Environment=LD_PRELOAD={library} FAKETIME={seconds:+d}s\n"
-        # Timeouts are none of the wrong clock's business.
-        "Environment=FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1\n"
-    )
-    files = [_DROP_IN.format(unit=service) for service in services]
-    for file in files:
-        host.write(file, drop_in)
-    host.systemctl("daemon-reload")
-    try:
-        host.systemctl("restart", *services)
-        yield
-    finally:
-        host.run("rm", "--force", *files)
-        host.systemctl("daemon-reload")
-        host.systemctl("restart", *services)
