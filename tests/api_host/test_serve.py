@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +28,19 @@ ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_widt
 STOP_SECONDS = 20
 
 
+ACTIVATE = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3);"
+    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+    "os.execv(sys.executable, sys.argv[2:])"
+)
+"""What systemd does: descriptor 3 listens, and two variables say who it is for."""
+
+
+def activated(listener: socket.socket) -> tuple[str, ...]:
+    """The command that serves on a socket of somebody else's."""
+    return (sys.executable, "-c", ACTIVATE, str(listener.fileno()), *SERVE)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -41,6 +55,7 @@ def serving(
     *,
     args: tuple[str, ...] = SERVE,
     pass_fds: tuple[int, ...] = (),
+    **variables: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """An API in a process of its own, which is gone after the block; it logs to `folder`/log."""
     environment = {
@@ -50,6 +65,7 @@ def serving(
         "AIRFLOW_BASE_URL": "http://127.0.0.1:9",
         "API_PORT": str(port),
         "STATE_DIRECTORY": str(folder / "state"),
+        **variables,
     }
     with (
         (folder / "log").open("w") as log,
@@ -170,17 +186,90 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
 
 
 def test_a_socket_of_systemd_is_inherited(registry: RegistryServer, tmp_path: Path) -> None:
-    # What systemd does: descriptor 3 listens, and two variables say who it is for.
-    activate = (
-        "import os, sys; os.dup2(int(sys.argv[1]), 3);"
-        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
-        "os.execv(sys.executable, sys.argv[2:])"
-    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        command = (sys.executable, "-c", activate, str(listener.fileno()), *SERVE)
+        port = listener.getsockname()[1]
+        command = activated(listener)
         with (
-            serving(registry, tmp_path, 1, args=command, pass_fds=(listener.fileno(),)),
-            httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as api,
+            serving(registry, tmp_path, port, args=command, pass_fds=(listener.fileno(),)),
+            httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
         ):
             # The request waits in the socket's queue until somebody serves it.
             assert api.get("/livez", timeout=60).status_code == 200
+
+
+def test_a_socket_of_another_address_is_refused(registry: RegistryServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listens = listener.getsockname()[1]
+        command = activated(listener)
+        with serving(registry, tmp_path, 1, args=command, pass_fds=(listener.fileno(),)) as process:
+            assert process.wait(60) == 1
+    log = (tmp_path / "log").read_text()
+    assert log.startswith(
+        f"error: systemd listens on 127.0.0.1 port {listens}, but API_HOST is 127.0.0.1 and"
+        " API_PORT 1: run 'systemctl daemon-reload'"
+    )
+
+
+def test_a_reload_loses_no_request_and_reads_the_env_file_again(
+    registry: RegistryServer, models: Path, tmp_path: Path
+) -> None:
+    registry.promote("iris", models / "linear")
+    env_file = tmp_path / "env"
+    env_file.write_text("API_MAX_ROWS=1\n")
+    two = {"rows": [ROW, ROW]}
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(120)
+        port = listener.getsockname()[1]
+        command = (*activated(listener), "--env-file", str(env_file))
+        with (
+            serving(
+                registry,
+                tmp_path,
+                port,
+                args=command,
+                pass_fds=(listener.fileno(),),
+                NOTIFY_SOCKET=str(tmp_path / "notify"),
+            ) as process,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api,
+            ThreadPoolExecutor() as threads,
+        ):
+            until_told(systemd, "READY=1")
+            until_well(api, process, "/readyz")
+            assert api.post("/v1/models/iris/predict", json=two).status_code == 413
+            ended = threading.Event()
+            callers = [threads.submit(call_until, ended, port) for _ in range(4)]
+            env_file.write_text("API_MAX_ROWS=2\n")
+            for _ in range(2):
+                process.send_signal(signal.SIGHUP)
+                until_told(systemd, "RELOADING=1")
+                until_told(systemd, "READY=1")
+            ended.set()
+            assert all({*caller.result()} == {200} for caller in callers)
+            assert api.post("/v1/models/iris/predict", json=two).status_code == 200
+            env_file.write_text("API_MAX_ROWS=none\n")
+            process.send_signal(signal.SIGHUP)
+            until_told(systemd, "READY=1")
+            assert api.post("/v1/models/iris/predict", json=two).status_code == 200
+            process.terminate()
+            until_told(systemd, "STOPPING=1")
+            assert process.wait(STOP_SECONDS) == 0
+    assert "API_MAX_ROWS is 'none'" in (tmp_path / "log").read_text()
+
+
+def call_until(ended: threading.Event, port: int) -> list[int]:
+    """The answers that a client gets which keeps its connection, as long as it is open."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api:
+        statuses = []
+        while not ended.is_set():
+            answer = api.post("/v1/models/iris/predict", json={"rows": [ROW]})
+            statuses.append(answer.status_code)
+        return statuses
+
+
+def until_told(systemd: socket.socket, message: str) -> None:
+    while message not in systemd.recv(4096).decode().splitlines():
+        pass

@@ -15,6 +15,9 @@ from api_host.problems import INTERNAL, Problem
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"
+_QUIET_PATHS = frozenset({"/livez", "/readyz"})
+"""Asked every few seconds by machines: logged only when the level is DEBUG."""
+
 _GOOD_ID = re.compile(r"[!-~]{1,128}")
 
 _log = structlog.get_logger("api_host.access")
@@ -74,7 +77,8 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     metrics.REQUESTS.labels(route, scope["method"], status or "none").inc()
     metrics.SECONDS.labels(route).observe(seconds)
     served = scope["state"].get("served")
-    _log.info(
+    log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
+    log(
         "request",
         method=scope["method"],
         path=scope["path"],

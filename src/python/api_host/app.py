@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 from starlette.applications import Starlette
@@ -32,6 +32,9 @@ from api_host.store import Store
 
 REGISTRY_TIMEOUT_SECONDS = 10.0
 AIRFLOW_TIMEOUT_SECONDS = 10.0
+RECOVERY_SECONDS = 60.0
+"""How long the last good copies of the models may take to load before this host answers."""
+
 RETRY_SECONDS = 5
 
 ROUTES = (
@@ -105,6 +108,9 @@ async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
         links = Links(links_of(settings), checks)
         for task in (asyncio.create_task(follower.run()), asyncio.create_task(links.run())):
             stack.push_async_callback(_stop, task)
+        # Until then clients wait in the socket: after a restart none is told that nothing is here.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(follower.recovered.wait(), RECOVERY_SECONDS)
         yield Host(
             settings=settings,
             catalog=catalog,

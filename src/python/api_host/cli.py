@@ -9,6 +9,7 @@ from api_host.settings import ApiSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, load_settings
+from hostkit.settings import load
 
 
 @click.group(cls=HostGroup)
@@ -34,7 +35,7 @@ def serve(env_file: Path | None) -> None:
     # Imported here: `version` and `config` need no server.
     from api_host.serve import serve as run  # noqa: PLC0415
 
-    run(settings)
+    run(settings, lambda: load(ApiSettings, env_file=env_file).settings)
 
 
 add_common_commands(main, DEFINITION)

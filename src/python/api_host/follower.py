@@ -30,6 +30,7 @@ class Follower:
 
     `alias`: which version of a model is wanted.
     `names`: the models to follow; empty for all that have the alias.
+    `recovered`: set once the last good copies are served.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Follower:
         self._names = frozenset(names)
         self._refused: dict[str, ModelVersion] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self.recovered = asyncio.Event()
 
     async def run(self) -> None:
         """Serves the last good copies, then follows the registry for ever."""
@@ -80,6 +82,7 @@ class Follower:
                         copy.version.name, f"its last good copy does not load: {error}"
                     )
         self._catalog.recovered = True
+        self.recovered.set()
 
     async def _poll(self) -> None:
         models = await self._registry.models()

@@ -68,6 +68,21 @@ def describe(host: Host) -> dict[str, Any]:
     }
 
 
+def sentence(host: Host) -> str:
+    """How this host is, in one line."""
+    served = sorted(host.catalog.served.items())
+    serving = ", ".join(f"{name} {each.version.version}" for name, each in served)
+    links = [f"{link.name} {_how(host, link.name)}" for link in host.links.links]
+    return "; ".join([f"serving {serving}" if serving else _why_not_ready(host), *links])
+
+
+def _how(host: Host, name: str) -> str:
+    checked = host.links.states.get(name)
+    return (
+        "is not checked yet" if checked is None else "is well" if checked[0].healthy else "is away"
+    )
+
+
 def _model(catalog: Catalog, name: str) -> dict[str, Any]:
     served = catalog.served.get(name)
     return {

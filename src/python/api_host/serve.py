@@ -6,22 +6,27 @@ import logging
 import os
 import socket
 import tempfile
+from collections.abc import Callable
 from typing import cast
 
+import httpx
 import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.logging import Logger
 from hypercorn.typing import ASGIFramework
+from starlette.applications import Starlette
 
-from api_host.app import create_app
+from api_host import health
+from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.settings import ApiSettings
+from hostkit import notify
+from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
+from hostkit.listener import become_anew, inherited, listens_on
 
 SECONDS = 1.0
 BACKLOG = 1024
-INHERITED = 3
-"""The first file descriptor that systemd hands over (sd_listen_fds(3))."""
 
 
 class _QuietLogger(Logger):
@@ -32,14 +37,44 @@ class _QuietLogger(Logger):
         self.error_logger = logging.getLogger("hypercorn")
 
 
-def serve(settings: ApiSettings) -> None:
-    """Serves until SIGTERM or SIGINT, then answers what has been asked and returns."""
+def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
+    """Serves until SIGTERM or SIGINT, then answers what has been asked and returns.
+
+    `read_again`: reads the settings as they are now; a service does so on SIGHUP, and starts again.
+    """
     logging.getLogger("httpx").setLevel(logging.WARNING)  # A poll every second is no news.
     _make_state_directory(settings)
-    descriptor = listening_socket(settings)
+    listener = listening_socket(settings)
+    app = create_app(settings)
+    departure = Departure(app, lambda: _check_listener(listener, read_again()))
+    # A copy, which Hypercorn closes.
+    config = server_config(settings, os.dup(listener.fileno()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        app = cast("ASGIFramework", create_app(settings))
-        runner.run(hypercorn_serve(app, server_config(settings, descriptor)))
+        runner.run(_serve(app, departure, config))
+    if departure.reason is Reason.RELOAD:
+        become_anew(listener, os.environ)
+
+
+async def _serve(app: Starlette, departure: Departure, config: Config) -> None:
+    departure.watch()
+
+    async def look() -> str | None:
+        if not departure.accepting.is_set():
+            return None
+        # Not through the socket, where another worker might answer.
+        answer = await client.get("/livez")
+        return health.sentence(app.state.host) if answer.is_success else None
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        telling = asyncio.create_task(notify.keep_telling(look))
+        try:
+            await hypercorn_serve(
+                cast("ASGIFramework", departure), config, shutdown_trigger=departure.trigger
+            )
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
 
 
 def _make_state_directory(settings: ApiSettings) -> None:
@@ -65,22 +100,35 @@ def server_config(settings: ApiSettings, descriptor: int) -> Config:
     config.graceful_timeout = (
         settings.api_read_timeout_seconds + settings.api_predict_timeout_seconds
     ) * SECONDS
+    config.startup_timeout = 2 * RECOVERY_SECONDS
     config.keep_alive_timeout = 75 * SECONDS
     # Hypercorn's 1000 cuts HTTP/2 connections off in the middle of requests.
     config.keep_alive_max_requests = 10**9
     return config
 
 
-def listening_socket(settings: ApiSettings) -> int:
+def listening_socket(settings: ApiSettings) -> socket.socket:
     """The socket that systemd listens on for this process, or else one of our own."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and int(os.environ["LISTEN_FDS"]) > 0:
-        return INHERITED
+    if listener := inherited():
+        _check_listener(listener, settings)
+        return listener
     host, port = settings.api_host, settings.api_port
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG).detach()
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         raise HostError(_why_not_listening(error, host, port)) from None
+
+
+def _check_listener(listener: socket.socket, settings: ApiSettings) -> None:
+    if listens_on(listener, settings.api_host, settings.api_port):
+        return
+    host, port = listener.getsockname()[:2]
+    raise HostError(
+        f"systemd listens on {host} port {port}, but API_HOST is {settings.api_host} and API_PORT"
+        f" {settings.api_port}: run 'systemctl daemon-reload' and 'systemctl restart"
+        " api-host.socket' (systemd needs an address, or a name that /etc/hosts knows)"
+    )
 
 
 def _why_not_listening(error: OSError, host: str, port: int) -> str:

@@ -12,6 +12,8 @@ from hostkit.settings import Settings
 
 MEBIBYTE = 1024 * 1024
 
+MOST_WORKERS = 256
+
 DEFAULT_ACCOUNT = "airflow"
 """User and password of a fresh Airflow: known to everybody, so good for this machine only."""
 
@@ -58,6 +60,12 @@ class ApiSettings(Settings):
         examples=["127.0.0.1"],
     )
     api_port: Port = Field(default=8000, description="Port to listen on.", examples=["8000"])
+    api_workers: PositiveInt = Field(
+        default=1,
+        le=MOST_WORKERS,
+        description="How many processes systemd starts to predict; each holds all models.",
+        examples=["2"],
+    )
     state_directory: AbsolutePath = Field(
         default=Path("/var/lib/api-host"),
         description="Folder of the last good copy of each model; systemd sets it.",

@@ -9,6 +9,7 @@ import click
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, load_settings
+from hostkit.settings import load
 from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
 from mlflow_host.settings import MlflowSettings
@@ -36,10 +37,15 @@ def main() -> None:
 @env_file_option
 def serve(env_file: Path | None) -> None:
     """Starts the tracking server and the model registry."""
+    environment = dict(os.environ)
     settings = _prepare(env_file)
     from mlflow_host import serve as server  # noqa: PLC0415
 
-    server.serve(settings)
+    server.serve(
+        settings,
+        lambda: load(MlflowSettings, env_file=env_file, environment=environment).settings,
+        environment,
+    )
 
 
 @main.command()

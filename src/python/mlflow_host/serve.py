@@ -7,16 +7,21 @@ import logging
 import os
 import socket
 import warnings
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import structlog
 from hypercorn.asyncio import serve as serve_application
 from hypercorn.config import Config
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from hostkit import notify
+from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
+from hostkit.listener import FIRST, become_anew, inherited, listens_on
 from mlflow_host import database
 from mlflow_host.access_log import AccessLogger
 from mlflow_host.settings import MlflowSettings
@@ -26,21 +31,77 @@ SECONDS = 1.0
 GRACEFUL_TIMEOUT = 60 * SECONDS
 """How long a transfer in flight may go on after SIGTERM."""
 
+HEALTH_TIMEOUT = 10 * SECONDS
+"""How long the server may take to answer its own question."""
+
 _log = structlog.get_logger("serve")
 
 
-def serve(settings: MlflowSettings) -> None:
-    """Serves until SIGTERM or Ctrl-C. The variables of `server_environment` are set already."""
+def serve(
+    settings: MlflowSettings,
+    read_again: Callable[[], MlflowSettings],
+    environment: Mapping[str, str],
+) -> None:
+    """Serves until SIGTERM or Ctrl-C. The variables of `server_environment` are set already.
+
+    `read_again`: reads the settings as they are now; a service does so on SIGHUP, and starts again.
+    `environment`: what it is to start again with.
+    """
     listener = _listener(settings)
     _make_artifacts_folder(settings.mlflow_artifacts_destination)
     database.prepare(settings.mlflow_backend_store_uri)
+    departure = Departure(_application(settings), lambda: _check(read_again()))
+    # A copy, which Hypercorn closes.
+    config = _configuration(os.dup(listener.fileno()))
     try:
-        asyncio.run(serve_application(_application(settings), _configuration(listener.detach())))
+        asyncio.run(_serve(departure, config, _local_url(listener)))
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
         # Another process began to listen at the same moment.
         raise _refused_address(settings, error) from None
+    if departure.reason is Reason.RELOAD:
+        become_anew(listener, environment)
+
+
+async def _serve(departure: Departure, config: Config, url: str) -> None:
+    departure.watch()
+    async with httpx.AsyncClient(base_url=url, timeout=HEALTH_TIMEOUT, trust_env=False) as client:
+        telling = asyncio.create_task(notify.keep_telling(_look(departure, client)))
+        try:
+            await serve_application(departure, config, shutdown_trigger=departure.trigger)
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+
+
+def _look(departure: Departure, client: httpx.AsyncClient) -> Callable[[], Awaitable[str | None]]:
+    """How systemd learns that the server is well."""
+    movements = 0
+
+    async def look() -> str | None:
+        nonlocal movements
+        if not departure.accepting.is_set():
+            return None
+        before, movements = movements, departure.movements
+        # While it departs it accepts no connection, and ends within GRACEFUL_TIMEOUT.
+        if departure.reason:
+            return "finishing what is in flight"
+        try:
+            answer = await client.get("/health", headers={"Connection": "close"})
+        except httpx.HTTPError:
+            # All threads may be at work on large files: as long as these move, that is no fault.
+            return "busy" if movements > before > 0 else None
+        return f"answers at {client.base_url}" if answer.is_success else None
+
+    return look
+
+
+def _local_url(listener: socket.socket) -> str:
+    """Where this machine reaches a socket."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not to listen on)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _application(settings: MlflowSettings) -> Any:
@@ -72,8 +133,16 @@ def _configuration(descriptor: int) -> Config:
 
 
 def _listener(settings: MlflowSettings) -> socket.socket:
-    """A socket bound to the address, which does not listen yet: until then clients are refused."""
+    """A socket bound to the address, which does not listen yet: until then clients are refused.
+
+    Only one that a predecessor left does, unless the address has changed since.
+    """
     host, port = settings.mlflow_host, settings.mlflow_port
+    if left := inherited():
+        if listens_on(left, host, port):
+            return left
+        left.close()
+        os.close(FIRST)
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -98,6 +167,12 @@ def _refused_address(settings: MlflowSettings, error: OSError) -> HostError:
         f"cannot listen on port {port} of {host} ({error.strerror}): check MLFLOW_HOST and"
         " MLFLOW_PORT"
     )
+
+
+def _check(settings: MlflowSettings) -> None:
+    """Whether the server could start with these settings."""
+    _make_artifacts_folder(settings.mlflow_artifacts_destination)
+    database.prepare(settings.mlflow_backend_store_uri)
 
 
 def _make_artifacts_folder(destination: str) -> None:
