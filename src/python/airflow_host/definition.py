@@ -27,6 +27,7 @@ DEFINITION = Definition(
     ),
     unit="airflow-host.target",
     contents=_contents,
+    address=("AIRFLOW__API__HOST", "AIRFLOW__API__PORT"),
     secrets=KEYS,
     migrates=True,
     walks=walks,

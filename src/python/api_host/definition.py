@@ -16,4 +16,5 @@ DEFINITION = Definition(
     unit="api-host.service",
     contents=_contents,
     walks=walks,
+    address=("API_HOST", "API_PORT"),
 )

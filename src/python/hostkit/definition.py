@@ -1,7 +1,9 @@
 """What a host tells of itself, so that hostkit can give it the commands that all hosts have."""
 
+import importlib.resources
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ class Contents:
     folders: Mapping[str, Path] = field(default_factory=dict)
 
 
+def _packed_unit_files() -> Traversable:
+    return importlib.resources.files("deploy.systemd")
+
+
 @dataclass(frozen=True)
 class Definition:
     """A host.
@@ -31,7 +37,9 @@ class Definition:
     `contents`: what it keeps, as its settings say.
     `secrets`: how the credentials are made that need nobody's choice, by name.
     `migrates`: whether it has a database whose schema its command `migrate` upgrades.
+    `address`: the settings that say where it listens: of the address, and of the port.
     `walks`: what its doctor examines: the host itself and its links.
+    `unit_files`: the folder that has its unit files in a folder of its name.
     """
 
     settings: type[Settings]
@@ -40,7 +48,9 @@ class Definition:
     contents: Callable[[Loaded[Any]], Contents]
     secrets: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     migrates: bool = False
+    address: tuple[str, str] | None = None
     walks: Callable[[Loaded[Any]], tuple[Walk, ...]] = lambda _: ()
+    unit_files: Callable[[], Traversable] = _packed_unit_files
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> 
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) -> str:
@@ -38,7 +38,7 @@ def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) 
     temporary = _write_beside(path, create(), mode)
     try:
         os.link(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except FileExistsError:
         pass  # Another process was first.
     finally:
@@ -63,7 +63,8 @@ def _write_beside(path: Path, content: str | bytes, mode: int) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

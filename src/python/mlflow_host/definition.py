@@ -20,6 +20,7 @@ DEFINITION = Definition(
     distributions=("mlflow", "hypercorn"),
     unit="mlflow-host.service",
     contents=_contents,
+    address=("MLFLOW_HOST", "MLFLOW_PORT"),
     migrates=True,
     walks=walks,
 )

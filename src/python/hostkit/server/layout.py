@@ -71,6 +71,17 @@ class Layout:
         return self.root / "usr/local/lib/tmpfiles.d" / f"{self.host}.conf"
 
     @property
+    def generator(self) -> Path:
+        """What makes units from the settings, as systemd.generator(7) says."""
+        generators = self.root / "usr/local/lib/systemd/system-generators"
+        return generators / f"{self.host}-generator"
+
+    @property
+    def unfinished(self) -> Path:
+        """What an upgrade notes for whoever must go back; there only while one is under way."""
+        return self.product / "upgrade.json"
+
+    @property
     def command(self) -> Path:
         """The command of the release that runs, on everybody's PATH."""
         return self.root / "usr/local/bin" / self.host
