@@ -18,7 +18,7 @@ PEX = Path("airflow_host.pex")
 """Where Pants puts it; without Pants, the sources run."""
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-SECONDS_TO_START = 240.0
+SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 30.0
 
 USERNAME = "airflow"

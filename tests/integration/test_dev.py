@@ -16,7 +16,7 @@ from dev_hosts.ports import LOOPBACK, free_ports
 STOP_SECONDS = 10.0
 """How long everything may take to stop after Ctrl-C."""
 
-DEADLINE_SECONDS = 300.0
+DEADLINE_SECONDS = 900.0
 
 
 class Dev:

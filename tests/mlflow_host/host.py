@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-SECONDS_TO_START = 120
+SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 20
 
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 PEX = "mlflow_host.pex"
-SECONDS_TO_START = 180
+SECONDS_TO_START = 600.0
 SECONDS_TO_STOP = 20
 
 
