@@ -18,7 +18,7 @@ from airflow_host.settings import AirflowSettings
 from hostkit.errors import HostError
 
 COMMAND = "airflow_host.pex migrate"
-SECONDS_TO_WAIT_FOR_A_DATABASE = 120.0
+SECONDS_TO_WAIT_FOR_A_DATABASE = 240.0
 SECONDS_BETWEEN_LOOKS = 0.5
 
 log = structlog.stdlib.get_logger(__name__)
