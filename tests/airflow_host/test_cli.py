@@ -50,7 +50,7 @@ def test_a_right_env_file_passes_silently(tmp_path: Path) -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
-@pytest.mark.parametrize("command", [("serve", "scheduler"), ("migrate",), ("config",)])
+@pytest.mark.parametrize("command", [("serve", "api-server"), ("migrate",), ("config",)])
 def test_a_wrong_env_file_is_told_without_a_traceback(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:

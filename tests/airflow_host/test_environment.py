@@ -1,5 +1,6 @@
 import json
 import shlex
+import subprocess
 from pathlib import Path
 from string import ascii_letters
 
@@ -134,3 +135,41 @@ def test_postgresql_needs_no_driver_but_psycopg(scheme: str) -> None:
 
 def test_sqlite_is_left_to_airflow() -> None:
     assert "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC" not in environment()
+
+
+def as_service(folder: Path, **credentials: str) -> dict[str, str]:
+    """The environment of Airflow where systemd hands over credentials."""
+    for name, text in credentials.items():
+        (folder / name).write_text(text)
+    given = GIVEN | {"CREDENTIALS_DIRECTORY": str(folder), "NOTIFY_SOCKET": "/run/systemd/notify"}
+    loaded = load(AirflowSettings, environment=given)
+    return airflow_environment(
+        loaded.settings,
+        loaded.environment(),
+        {},
+        credentials=loaded.credentials(),
+        json_logs=True,
+    )
+
+
+def printed(command: str) -> str:
+    return subprocess.run(shlex.split(command), capture_output=True, text=True, check=True).stdout
+
+
+def test_a_credential_is_read_from_its_file_and_in_no_environment(tmp_path: Path) -> None:
+    secret = "postgresql://airflow:it's secret@db/airflow"
+    folder = tmp_path / "my credentials"
+    folder.mkdir()
+    made = as_service(folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"{secret}\n")
+    assert not any("secret" in text for text in made.values())
+    assert printed(made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD"]) == secret
+    asynchronous = printed(made["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC_CMD"])
+    assert asynchronous == "postgresql+psycopg://airflow:it's secret@db/airflow"
+
+
+def test_tasks_get_the_keys_of_an_object_store(tmp_path: Path) -> None:
+    assert as_service(tmp_path, AWS_ACCESS_KEY_ID="the key\n")["AWS_ACCESS_KEY_ID"] == "the key"
+
+
+def test_a_task_cannot_speak_to_systemd_by_accident(tmp_path: Path) -> None:
+    assert "NOTIFY_SOCKET" not in as_service(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hostkit import notify
+from hostkit import notify, pulse
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_service_is_ready_when_it_is_well_and_fed_while_it_is(
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(notify.keep_telling(look))
+        asyncio.run(pulse.keep_telling(look))
     assert [systemd.recv(1000).decode() for _ in range(3)] == [
         "READY=1\nSTATUS=first",
         "WATCHDOG=1\nSTATUS=second",

@@ -1,12 +1,14 @@
 """Commands of the airflow host."""
 
 from pathlib import Path
+from types import ModuleType
 
 import click
 
+from airflow_host import task_logs
 from airflow_host.components import Component
 from airflow_host.definition import DEFINITION
-from airflow_host.settings import AirflowSettings
+from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, load_settings
@@ -41,11 +43,21 @@ def _add_command(component: Component) -> None:
     @serve.command(component.value, help=component.purpose)
     @env_file_option
     def run(env_file: Path | None) -> None:
-        loaded = load_settings(AirflowSettings, env_file)
-        log.configure()
-        from airflow_host import serve as serving  # noqa: PLC0415 (half a second)
+        if component is Component.API_SERVER:
+            loaded = load_settings(AirflowSettings, env_file)
+            serving = _begin()
+            serving.serve_api_server(loaded)
+        else:
+            without_password = load_settings(ComponentSettings, env_file)
+            serving = _begin()
+            serving.serve(component, without_password)
 
-        serving.serve(component, loaded)
+
+def _begin() -> ModuleType:
+    log.configure()
+    from airflow_host import serve as serving  # noqa: PLC0415 (half a second)
+
+    return serving
 
 
 for _component in Component:
@@ -66,6 +78,19 @@ def migrate(env_file: Path | None) -> None:
 
     changed = migration.migrate(loaded.settings, prepare(loaded), upgrade=True)
     click.echo("The database is ready." if changed else "The database was ready already.")
+
+
+@main.command()
+@env_file_option
+def clean_logs(env_file: Path | None) -> None:
+    """Remove the logs of tasks that are older than AIRFLOW_LOGS_KEPT_DAYS.
+
+    On a server a timer does it once a day.
+    """
+    loaded = load_settings(ComponentSettings, env_file)
+    folder = task_logs.folder(loaded)
+    removed = task_logs.clean(folder, loaded.settings.airflow_logs_kept_days)
+    click.echo(f"{removed} old files below {folder} were removed.")
 
 
 add_common_commands(main, DEFINITION)

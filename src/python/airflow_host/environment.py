@@ -4,8 +4,10 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from airflow_host.settings import AirflowSettings
+from airflow_host.settings import ComponentSettings
+from airflow_host.task_logs import default_folder
 from hostkit.network import local_url
 
 PACKAGE = Path(__file__).parent
@@ -15,50 +17,74 @@ PLUGINS = PACKAGE / "plugins"
 CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 """Where the database is; Airflow's own variable."""
 
+ASYNCHRONOUS_CONNECTION = f"{CONNECTION}_ASYNC"
+
 FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
-_KEPT_FROM_AIRFLOW = ("AIRFLOW_USERNAME", "AIRFLOW_PASSWORD")
-"""Tasks run whatever code a DAG holds: it has no use for the password of an Admin."""
+_KEPT_FROM_AIRFLOW = frozenset(
+    {
+        # Tasks run whatever code a DAG holds: it has no use for the password of an Admin.
+        "AIRFLOW_USERNAME",
+        "AIRFLOW_PASSWORD",
+        # The watcher talks to systemd; a task must not.
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    }
+)
 
 _SETS_THE_SAME = ("", "_CMD", "_SECRET")
 """Suffixes by which Airflow lets a variable name a value, a command or a secret."""
 
 
 def airflow_environment(
-    settings: AirflowSettings,
+    settings: ComponentSettings,
     values: Mapping[str, str],
     keys: Mapping[str, Path],
     *,
+    credentials: Mapping[str, Path] = MappingProxyType({}),
     json_logs: bool,
 ) -> dict[str, str]:
     """The whole environment of an Airflow process.
 
     `values`: all variables that the host was given; what they say wins over our defaults.
     `keys`: the files of the shared secrets by variable.
+    `credentials`: the files of those variables that are credentials. Airflow reads its own options
+    from there. The keys of an object store are not among them: the libraries that need them know
+    only the environment.
     `json_logs`: JSON lines rather than lines for a terminal.
     """
-    given = {name: text for name, text in values.items() if name not in _KEPT_FROM_AIRFLOW}
+    files = {name: file for name, file in credentials.items() if name.startswith("AIRFLOW__")}
+    given = {
+        name: text
+        for name, text in values.items()
+        if name not in _KEPT_FROM_AIRFLOW and name not in files
+    }
+    # Airflow reads them by a command: its environment is that of every task, and soon in a log.
+    commands = {name: shlex.join(["cat", str(file)]) for name, file in keys.items()}
+    commands |= {name: _command(file) for name, file in files.items()}
+    given |= {
+        f"{name}_CMD": command for name, command in commands.items() if not _is_given(name, given)
+    }
+    if not _is_given(ASYNCHRONOUS_CONNECTION, given):
+        given |= _asynchronous_connection(given.get(CONNECTION), files.get(CONNECTION))
     defaults = _defaults(settings, json_logs=json_logs)
     environment = {name: text for name, text in defaults.items() if not _is_given(name, given)}
-    # Airflow reads them by a command: its environment is that of every task, and soon in a log.
-    environment |= {
-        f"{name}_CMD": f"cat {shlex.quote(str(file))}"
-        for name, file in keys.items()
-        if not _is_given(name, given)
-    }
-    environment |= given | _exact(settings)
-    asynchronous = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"
-    if not _is_given(asynchronous, given):
-        environment |= _asynchronous_connection(asynchronous, environment)
-    return environment
+    return environment | given | _exact(settings)
+
+
+def _command(file: Path, *edits: str) -> str:
+    """What prints a credential, without the newline at its end that an editor puts there."""
+    expressions = [word for edit in (r"s/\n*$//", *edits) for word in ("-e", edit)]
+    return shlex.join(["sed", "-E", "-z", *expressions, str(file)])
 
 
 def _is_given(name: str, given: Mapping[str, str]) -> bool:
     return any(name + suffix in given for suffix in _SETS_THE_SAME)
 
 
-def _exact(settings: AirflowSettings) -> dict[str, str]:
+def _exact(settings: ComponentSettings) -> dict[str, str]:
     """Variables that hold what the settings say, whether it was given or is their default."""
     variables = {
         "AIRFLOW_HOME": str(settings.airflow_home),
@@ -76,7 +102,7 @@ def _exact(settings: AirflowSettings) -> dict[str, str]:
     return variables
 
 
-def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
+def _defaults(settings: ComponentSettings, *, json_logs: bool) -> dict[str, str]:
     home = settings.airflow_home
     own = local_url(settings.airflow__api__host, settings.airflow__api__port)
     return {
@@ -99,7 +125,7 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(default_folder(settings)),
         # Its warnings are about itself, and come a second time without any form.
         "AIRFLOW__LOGGING__FAB_LOGGING_LEVEL": "ERROR",
         "AIRFLOW__LOGGING__JSON_LOGS": str(json_logs),
@@ -113,7 +139,7 @@ def _defaults(settings: AirflowSettings, *, json_logs: bool) -> dict[str, str]:
     }
 
 
-def _bundles(settings: AirflowSettings) -> str:
+def _bundles(settings: ComponentSettings) -> str:
     folders = {"tripod": SHIPPED_DAGS, "own": settings.airflow_dags_folder}
     return json.dumps(
         [
@@ -123,9 +149,13 @@ def _bundles(settings: AirflowSettings) -> str:
     )
 
 
-def _asynchronous_connection(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+def _asynchronous_connection(connection: str | None, file: Path | None) -> dict[str, str]:
     """Psycopg, which is on board, for what Airflow would otherwise want asyncpg for."""
-    scheme, separator, rest = environment.get(CONNECTION, "").partition("://")
-    if separator and scheme.split("+")[0] == "postgresql":
-        return {name: f"postgresql+psycopg://{rest}"}
-    return {}
+    text = connection or (file.read_text(encoding="utf-8") if file else "")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.split("+")[0] != "postgresql":
+        return {}
+    if connection is None and file:
+        command = _command(file, r"s/^postgresql(\+[a-z0-9]+)?:/postgresql+psycopg:/")
+        return {f"{ASYNCHRONOUS_CONNECTION}_CMD": command}
+    return {ASYNCHRONOUS_CONNECTION: f"postgresql+psycopg://{rest}"}

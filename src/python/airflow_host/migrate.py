@@ -1,6 +1,7 @@
 """Makes or upgrades Airflow's database and its user: again and again, or several at once."""
 
 import fcntl
+import shlex
 import subprocess
 import sys
 import time
@@ -107,21 +108,25 @@ def database_engine(environment: Mapping[str, str]) -> Iterator[sa.Engine]:
 def _connection(environment: Mapping[str, str]) -> str:
     if CONNECTION in environment:
         return environment[CONNECTION]
-    # The operator gave a command or a secrets backend instead: only Airflow knows what it says.
-    command = [
-        sys.executable,
-        "-m",
-        "airflow",
-        "config",
-        "get-value",
-        "database",
-        "sql_alchemy_conn",
-    ]
-    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        _asks_for_connection(environment),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if answer.returncode != 0 or not answer.stdout.strip():
         reason = answer.stderr.strip()[-500:]
         raise DatabaseError(f"{CONNECTION}_CMD or {CONNECTION}_SECRET gives no value: {reason}")
     return answer.stdout.strip().splitlines()[-1]
+
+
+def _asks_for_connection(environment: Mapping[str, str]) -> list[str]:
+    if command := environment.get(f"{CONNECTION}_CMD"):
+        return shlex.split(command)
+    # The operator named a secrets backend: only Airflow knows what it says.
+    get_value = ("config", "get-value", "database", "sql_alchemy_conn")
+    return [sys.executable, "-m", "airflow", *get_value]
 
 
 def _run_initialisation(settings: AirflowSettings, environment: Mapping[str, str]) -> None:

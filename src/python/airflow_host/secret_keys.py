@@ -3,7 +3,7 @@
 import base64
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from hostkit.errors import HostError
@@ -29,17 +29,17 @@ KEYS: dict[str, Callable[[], str]] = {
 """How each key is made, by the variable that Airflow reads it from."""
 
 
-def make_keys(home: Path) -> dict[str, Path]:
-    """The files of the keys by variable, made at the first start. Makes AIRFLOW_HOME too."""
+def make_keys(home: Path, names: Collection[str] = tuple(KEYS)) -> dict[str, Path]:
+    """The files of keys by variable, made at the first start. Makes AIRFLOW_HOME too."""
     folder = home / FOLDER
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        for name, create in KEYS.items():
-            read_or_create(folder / name, create)
+        for name in names:
+            read_or_create(folder / name, KEYS[name])
     except OSError as error:
         raise HostError(
             f"{error.filename or folder} cannot be used ({error.strerror}): AIRFLOW_HOME must be a"
             " folder that this user may write to"
         ) from None
-    return {name: folder / name for name in KEYS}
+    return {name: folder / name for name in names}

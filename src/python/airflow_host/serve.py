@@ -4,13 +4,16 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
-from airflow_host import migrate
+from airflow_host import migrate, watcher
 from airflow_host.components import Component
 from airflow_host.environment import airflow_environment
-from airflow_host.secret_keys import make_keys
-from airflow_host.settings import AirflowSettings
+from airflow_host.secret_keys import KEYS, make_keys
+from airflow_host.settings import AirflowSettings, ComponentSettings
+from hostkit import notify
 from hostkit.files import read_or_create
+from hostkit.network import local_url
 from hostkit.settings import Loaded
 
 _CONFIG_FILE = """\
@@ -19,33 +22,54 @@ _CONFIG_FILE = """\
 """
 
 
-def serve(component: Component, loaded: Loaded[AirflowSettings]) -> None:
-    """Becomes the component, once the database is what it needs."""
+def serve_api_server(loaded: Loaded[AirflowSettings]) -> None:
+    """Becomes the api-server, once it has made the database what it needs."""
     environment = prepare(loaded)
-    if component is Component.API_SERVER:
-        migrate.migrate(loaded.settings, environment, upgrade=False)
-    else:
-        migrate.wait_for_database(environment)
-    _become((component, *component.arguments), environment)
+    migrate.migrate(loaded.settings, environment, upgrade=False)
+    _become(Component.API_SERVER, loaded.settings, environment)
 
 
-def prepare(loaded: Loaded[AirflowSettings]) -> dict[str, str]:
+def serve(component: Component, loaded: Loaded[ComponentSettings]) -> None:
+    """Becomes another component, once the database is what it needs."""
+    environment = prepare(loaded)
+    migrate.wait_for_database(environment)
+    _become(component, loaded.settings, environment)
+
+
+def prepare(loaded: Loaded[Any]) -> dict[str, str]:
     """Makes the files that Airflow's processes share, and returns their environment."""
-    home = loaded.settings.airflow_home
-    keys = make_keys(home)
+    settings: ComponentSettings = loaded.settings
+    home = settings.airflow_home
+    credentials = loaded.credentials()
+    keys = make_keys(home, KEYS.keys() - credentials.keys())
     read_or_create(home / "airflow.cfg", lambda: _CONFIG_FILE)
     with suppress(
         OSError
     ):  # Below /etc only root may; until there is one, there are no DAGs in it.
-        loaded.settings.airflow_dags_folder.mkdir(parents=True, exist_ok=True)
+        settings.airflow_dags_folder.mkdir(parents=True, exist_ok=True)
     return airflow_environment(
-        loaded.settings, loaded.environment(), keys, json_logs=not sys.stderr.isatty()
+        settings,
+        loaded.environment(),
+        keys,
+        credentials=credentials,
+        json_logs=not sys.stderr.isatty(),
     )
 
 
-def _become(arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+def _become(
+    component: Component, settings: ComponentSettings, environment: Mapping[str, str]
+) -> None:
     """Replaces this process by Airflow's; its logs go where ours go."""
+    if notify.listened_to():
+        url = local_url(settings.airflow__api__host, settings.airflow__api__port)
+        watcher.start(component, url)
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    command = [sys.executable, "-m", "airflow_host.process", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "airflow_host.process",
+        component,
+        *component.arguments,
+    ]
     os.execve(sys.executable, command, environment)  # noqa: S606 (no shell is wanted)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PositiveInt, SecretStr, model_validator
 
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
@@ -13,8 +13,11 @@ CHARACTERS_OF_A_STRONG_PASSWORD = 12
 MIB = 1024 * 1024
 
 
-class AirflowSettings(Settings):
-    """What the airflow host needs to know; any other `AIRFLOW__SECTION__KEY` goes to Airflow."""
+class ComponentSettings(Settings):
+    """What each process of Airflow needs to know.
+
+    That is not all: the code in a DAG has no use for the password of an Admin.
+    """
 
     host_name: ClassVar[str] = "airflow-host"
 
@@ -29,18 +32,6 @@ class AirflowSettings(Settings):
     api_server_url: HttpUrl = Field(
         description="The URL of the API server, which serves what is trained here.",
         examples=["http://api:8000"],
-    )
-    airflow_username: str = Field(
-        "airflow",
-        min_length=1,
-        max_length=256,
-        description="The user whom the API server logs in as: made at start, with the role Admin.",
-        examples=["airflow"],
-    )
-    airflow_password: SecretStr = Field(
-        min_length=1,
-        description="The password of that user; a new one takes effect when the api-server starts.",
-        examples=["(12 characters or more, from a password generator)"],
     )
     airflow__api__host: ListenAddress = Field(
         "127.0.0.1",
@@ -64,6 +55,9 @@ class AirflowSettings(Settings):
         Path("/etc/airflow-host/dags"),
         description="The folder of your own DAGs; a new file appears in Airflow within 30 s.",
         examples=["/etc/airflow-host/dags"],
+    )
+    airflow_logs_kept_days: PositiveInt = Field(
+        30, description="For how many days the logs of tasks are kept.", examples=["30"]
     )
     training_data_uri: str | None = Field(
         None,
@@ -94,6 +88,23 @@ class AirflowSettings(Settings):
         ge=1,
         description="The size in bytes up to which train_model reads a table.",
         examples=["268435456"],
+    )
+
+
+class AirflowSettings(ComponentSettings):
+    """What the airflow host needs to know; any other `AIRFLOW__SECTION__KEY` goes to Airflow."""
+
+    airflow_username: str = Field(
+        "airflow",
+        min_length=1,
+        max_length=256,
+        description="The user whom the API server logs in as: made at start, with the role Admin.",
+        examples=["airflow"],
+    )
+    airflow_password: SecretStr = Field(
+        min_length=1,
+        description="The password of that user; a new one takes effect when the api-server starts.",
+        examples=["(12 characters or more, from a password generator)"],
     )
 
     @model_validator(mode="after")

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from api_host import health
 from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.settings import ApiSettings
-from hostkit import notify
+from hostkit import pulse
 from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
 from hostkit.listener import become_anew, inherited, listens_on
@@ -67,7 +67,7 @@ async def _serve(app: Starlette, departure: Departure, config: Config) -> None:
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        telling = asyncio.create_task(notify.keep_telling(look))
+        telling = asyncio.create_task(pulse.keep_telling(look))
         try:
             await hypercorn_serve(
                 cast("ASGIFramework", departure), config, shutdown_trigger=departure.trigger

@@ -3,10 +3,8 @@
 Nothing is sent where nobody listens, as in a terminal.
 """
 
-import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
 
 READY = "READY=1"
 RELOADING = "RELOADING=1"
@@ -15,12 +13,6 @@ WATCHDOG = "WATCHDOG=1"
 
 LISTENER = "NOTIFY_SOCKET"
 """The variable by which systemd says where it listens."""
-
-SECONDS_UNTIL_READY = 0.1
-"""Between two looks at a host that starts."""
-
-SECONDS_WHEN_READY = 5.0
-"""The same later: the age of what `systemctl status` shows, where no watchdog asks sooner."""
 
 _MICROSECONDS = 1_000_000
 
@@ -59,21 +51,3 @@ def watchdog_seconds() -> float:
     """How soon systemd ends a service of which it does not hear; infinite for never."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     return int(microseconds) / _MICROSECONDS if microseconds.isdecimal() else float("inf")
-
-
-async def keep_telling(look: Callable[[], Awaitable[str | None]]) -> None:
-    """Tells systemd for ever how a host is: ready as soon as it is well, then that it still is.
-
-    `look`: returns a sentence if the host is well and None if it is not, after any time: a host
-    that cannot say how it is will be ended.
-    """
-    if not listened_to():
-        return
-    messages = [READY]
-    pause = SECONDS_UNTIL_READY
-    while True:
-        if sentence := await look():
-            send(*messages, status(sentence))
-            messages = [WATCHDOG]
-            pause = min(SECONDS_WHEN_READY, watchdog_seconds() / 2)
-        await asyncio.sleep(pause)

@@ -101,6 +101,14 @@ class Loaded(Generic[AnySettings]):
             return f"{variable} in {Layout(self.settings.host_name).credentials / variable}"
         return f"{variable} in {origin}"
 
+    def credentials(self) -> dict[str, Path]:
+        """The files of the variables that came as credentials."""
+        return {
+            name: Path(value.origin.place)
+            for name, value in self.values.items()
+            if value.origin.line is None and value.origin != ENVIRONMENT
+        }
+
     def environment(self) -> dict[str, str]:
         """All variables, for a process that is to see what this one saw."""
         return {name: value.text for name, value in self.values.items()}

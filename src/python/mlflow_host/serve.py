@@ -18,10 +18,11 @@ from hypercorn.config import Config
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from hostkit import notify
+from hostkit import pulse
 from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
 from hostkit.listener import FIRST, become_anew, inherited, listens_on
+from hostkit.network import local_url
 from mlflow_host import database
 from mlflow_host.access_log import AccessLogger
 from mlflow_host.settings import MlflowSettings
@@ -54,7 +55,9 @@ def serve(
     # A copy, which Hypercorn closes.
     config = _configuration(os.dup(listener.fileno()))
     try:
-        asyncio.run(_serve(departure, config, _local_url(listener)))
+        asyncio.run(
+            _serve(departure, config, local_url(settings.mlflow_host, settings.mlflow_port))
+        )
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
@@ -67,7 +70,7 @@ def serve(
 async def _serve(departure: Departure, config: Config, url: str) -> None:
     departure.watch()
     async with httpx.AsyncClient(base_url=url, timeout=HEALTH_TIMEOUT, trust_env=False) as client:
-        telling = asyncio.create_task(notify.keep_telling(_look(departure, client)))
+        telling = asyncio.create_task(pulse.keep_telling(_look(departure, client)))
         try:
             await serve_application(departure, config, shutdown_trigger=departure.trigger)
         finally:
@@ -95,13 +98,6 @@ def _look(departure: Departure, client: httpx.AsyncClient) -> Callable[[], Await
         return f"answers at {client.base_url}" if answer.is_success else None
 
     return look
-
-
-def _local_url(listener: socket.socket) -> str:
-    """Where this machine reaches a socket."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (not to listen on)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _application(settings: MlflowSettings) -> Any:
