@@ -1,5 +1,7 @@
 """What the Airflow host tells of itself to the commands that all hosts have."""
 
+import secrets
+
 from airflow_host.environment import CONNECTION
 from airflow_host.links import walks
 from airflow_host.secret_keys import KEYS
@@ -17,6 +19,10 @@ def _contents(loaded: Loaded[AirflowSettings]) -> Contents:
     )
 
 
+def _password() -> str:
+    return secrets.token_urlsafe(24)
+
+
 DEFINITION = Definition(
     settings=AirflowSettings,
     distributions=(
@@ -28,7 +34,7 @@ DEFINITION = Definition(
     unit="airflow-host.target",
     contents=_contents,
     address=("AIRFLOW__API__HOST", "AIRFLOW__API__PORT"),
-    secrets=KEYS,
+    secrets={**KEYS, "AIRFLOW_PASSWORD": _password},
     migrates=True,
     walks=walks,
 )

@@ -1,7 +1,6 @@
 """Tripod on the hosts of a lab, put there as an operator does it on servers."""
 
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -128,11 +127,7 @@ class Deployment:
         for name, server in SERVERS.items():
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
         _, password = self.credentials
-        for name in ("airflow", "api"):
-            self.lab[name].write(
-                _credential(name), password or secrets.token_urlsafe(18), mode="600"
-            )
-            password = password or self.credentials[1]
+        self.lab["api"].write(_credential("api"), password, mode="600")
 
     def start(self, name: str) -> None:
         """Enables and starts a host."""
