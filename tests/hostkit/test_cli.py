@@ -9,15 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import Field, SecretStr
 
-from hostkit.cli import (
-    HostCommand,
-    HostGroup,
-    add_common_commands,
-    env_file_option,
-    load_settings,
-)
-from hostkit.definition import Contents, Definition
+from hostkit.cli import HostCommand, HostGroup, add_common_commands
+from hostkit.definition import Contents, Definition, Entrance
 from hostkit.errors import HostError
+from hostkit.options import env_file_option, load_settings
 from hostkit.settings import Settings
 
 
@@ -57,6 +52,14 @@ add_common_commands(
         distributions=("click", "pydantic"),
         unit="kettle-host.service",
         contents=lambda _: Contents(),
+        entrance=lambda _: Entrance(
+            url="https://kettle.example.com",
+            url_variable="KETTLE_URL",
+            address="127.0.0.1",
+            port=8000,
+            max_body_bytes=None,
+            timeout_seconds=10,
+        ),
     ),
 )
 
@@ -153,3 +156,16 @@ def test_a_program_that_is_one_command_ends_the_same_way() -> None:
 
     result = CliRunner().invoke(boil)
     assert (result.exit_code, result.stderr) == (1, "error: the kettle is dry: fill it\n")
+
+
+def test_a_proxy_and_a_firewall_are_configured_from_the_settings() -> None:
+    proxy = run("config", "proxy", "nginx", "--key=/etc/kettle.key")
+    assert proxy.exit_code == 0
+    assert "server_name kettle.example.com;" in proxy.stdout
+    assert "ssl_certificate     /etc/ssl/certs/kettle-host.pem;" in proxy.stdout
+    assert "ssl_certificate_key /etc/kettle.key;" in proxy.stdout
+    firewall = run("config", "firewall", "--from=10.0.0.2, 10.0.0.3", "--ssh-port=2222")
+    assert firewall.exit_code == 0
+    assert "elements = { 10.0.0.2/32, 10.0.0.3/32 }" in firewall.stdout
+    assert "tcp dport 2222 accept" in firewall.stdout
+    assert run("config", "firewall").exit_code == 1

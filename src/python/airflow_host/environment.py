@@ -90,6 +90,7 @@ def _exact(settings: ComponentSettings) -> dict[str, str]:
         "AIRFLOW_HOME": str(settings.airflow_home),
         "AIRFLOW__API__HOST": settings.airflow__api__host,
         "AIRFLOW__API__PORT": str(settings.airflow__api__port),
+        "FORWARDED_ALLOW_IPS": settings.forwarded_allow_ips,  # Uvicorn reads it.
         "API_SERVER_URL": settings.api_server_url,
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         "TRAINING_MARGIN": str(settings.training_margin),

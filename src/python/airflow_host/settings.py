@@ -41,6 +41,11 @@ class ComponentSettings(Settings):
     airflow__api__port: Port = Field(
         8080, description="The port that the api-server listens on.", examples=["8080"]
     )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        examples=["127.0.0.1,10.0.0.7"],
+    )
     state_directory: AbsolutePath = Field(
         Path("/var/lib/airflow-host"),
         description="The folder that AIRFLOW_HOME is by default; systemd sets it.",

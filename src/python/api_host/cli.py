@@ -1,5 +1,6 @@
 """Commands of the API host."""
 
+import os
 from pathlib import Path
 
 import click
@@ -30,12 +31,18 @@ def main() -> None:
 @env_file_option
 def serve(env_file: Path | None) -> None:
     """Serve until SIGTERM; what has been asked by then is answered."""
-    settings = load_settings(ApiSettings, env_file).settings
+    loaded = load_settings(ApiSettings, env_file)
+    # The libraries that call other servers have variables of their own, such as SSL_CERT_FILE. Ours
+    # stay out of the environment, which would win over an env file that is read again.
+    ours = ApiSettings.variables()
+    os.environ.update(
+        {name: text for name, text in loaded.environment().items() if name not in ours}
+    )
     log.configure()
     # Imported here: `version` and `config` need no server.
     from api_host.serve import serve as run  # noqa: PLC0415
 
-    run(settings, lambda: load(ApiSettings, env_file=env_file).settings)
+    run(loaded.settings, lambda: load(ApiSettings, env_file=env_file).settings)
 
 
 add_common_commands(main, DEFINITION)

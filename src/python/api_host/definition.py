@@ -2,12 +2,29 @@
 
 from api_host.links import walks
 from api_host.settings import ApiSettings
-from hostkit.definition import Contents, Definition
+from hostkit.definition import Contents, Definition, Entrance
 from hostkit.settings import Loaded
+
+SECONDS_TO_ANSWER = 5.0
 
 
 def _contents(_: Loaded[ApiSettings]) -> Contents:
     return Contents()  # The models on its disk are copies: it downloads them again.
+
+
+def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
+    settings = loaded.settings
+    return Entrance(
+        url=settings.api_public_url,
+        url_variable="API_PUBLIC_URL",
+        address=settings.api_host,
+        port=settings.api_port,
+        max_body_bytes=settings.api_max_body_bytes,
+        # The host itself answers when its time is up; a proxy must not be quicker.
+        timeout_seconds=settings.api_read_timeout_seconds
+        + settings.api_predict_timeout_seconds
+        + SECONDS_TO_ANSWER,
+    )
 
 
 DEFINITION = Definition(
@@ -15,6 +32,7 @@ DEFINITION = Definition(
     distributions=("scikit-learn", "skops", "starlette", "hypercorn"),
     unit="api-host.service",
     contents=_contents,
+    entrance=_entrance,
     walks=walks,
     address=("API_HOST", "API_PORT"),
 )

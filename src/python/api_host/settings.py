@@ -66,6 +66,11 @@ class ApiSettings(Settings):
         description="How many processes systemd starts to predict; each holds all models.",
         examples=["2"],
     )
+    api_public_url: HttpUrl | None = Field(
+        default=None,
+        description="URL by which clients reach this host through a proxy, if there is one.",
+        examples=["https://api.example.com"],
+    )
     state_directory: AbsolutePath = Field(
         default=Path("/var/lib/api-host"),
         description="Folder of the last good copy of each model; systemd sets it.",

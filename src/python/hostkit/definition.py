@@ -28,6 +28,27 @@ def _packed_unit_files() -> Traversable:
 
 
 @dataclass(frozen=True)
+class Entrance:
+    """Where a host's clients come in.
+
+    `url`: by which they reach it; None if nobody has said.
+    `url_variable`: the setting that says.
+    `address`, `port`: where it listens.
+    `max_body_bytes`: the largest body that it takes; None: any.
+    `timeout_seconds`: how long it may be silent before it answers, or in the middle of it.
+    `callers`: the URLs of other hosts that call it, by the setting that names them.
+    """
+
+    url: str | None
+    url_variable: str
+    address: str
+    port: int
+    max_body_bytes: int | None
+    timeout_seconds: float
+    callers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Definition:
     """A host.
 
@@ -35,6 +56,7 @@ class Definition:
     `distributions`: whose versions `version` tells, for instance `("mlflow", "hypercorn")`.
     `unit`: what an operator starts and stops the whole host by, for instance `api-host.service`.
     `contents`: what it keeps, as its settings say.
+    `entrance`: where its clients come in, as its settings say.
     `secrets`: how the credentials are made that need nobody's choice, by name.
     `migrates`: whether it has a database whose schema its command `migrate` upgrades.
     `address`: the settings that say where it listens: of the address, and of the port.
@@ -46,6 +68,7 @@ class Definition:
     distributions: tuple[str, ...]
     unit: str
     contents: Callable[[Loaded[Any]], Contents]
+    entrance: Callable[[Loaded[Any]], Entrance]
     secrets: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     migrates: bool = False
     address: tuple[str, str] | None = None

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hostkit.cli import HostGroup
-from hostkit.definition import Contents, Definition
+from hostkit.definition import Contents, Definition, Entrance
 from hostkit.doctor.cli import add_commands
 from hostkit.doctor.report import Report
 from hostkit.doctor.steps import Fault, Step, Walk
@@ -52,6 +52,7 @@ add_commands(
         distributions=("click",),
         unit="kettle-host.service",
         contents=lambda _: Contents(),
+        entrance=lambda _: Entrance(None, "KETTLE_URL", "127.0.0.1", 1, None, 1),
         walks=_walks,
     ),
 )

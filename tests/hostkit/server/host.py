@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hostkit.definition import Contents, Definition
+from hostkit.definition import Contents, Definition, Entrance
 from hostkit.server.layout import Layout
 from hostkit.settings import Loaded, Settings, load
 
@@ -29,6 +29,7 @@ DEFINITION = Definition(
     contents=lambda loaded: Contents(
         loaded.settings.database, {"artifacts": loaded.settings.artifacts}
     ),
+    entrance=lambda _: Entrance(None, "URL", "127.0.0.1", 1, None, 1),
 )
 
 
