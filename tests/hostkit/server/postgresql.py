@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +52,14 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, port: int = 5432) -> Iterator[Server]:
-    """Starts a server whose data are below `folder`, and stops it in the end."""
+def running_server(port: int = 5432) -> Iterator[Server]:
+    """Starts a server, and stops it in the end."""
+    # Where another user may go: pytest's own folders are this user's.
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir="/tmp") as folder:
+        yield from _running_server(Path(folder), port)
+
+
+def _running_server(folder: Path, port: int) -> Iterator[Server]:
     programs = _programs()
     # PostgreSQL does not run as root.
     user = "nobody" if os.geteuid() == 0 else None
@@ -60,8 +67,6 @@ def running_server(folder: Path, port: int = 5432) -> Iterator[Server]:
     password.write_text(PASSWORD)
     if user:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        for parent in (folder, *folder.parents[:3]):
-            parent.chmod(parent.stat().st_mode | 0o055)
 
     def run(*command: str | Path) -> None:
         subprocess.run(command, check=True, user=user, stdout=subprocess.DEVNULL, cwd=folder)

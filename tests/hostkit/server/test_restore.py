@@ -241,8 +241,8 @@ def test_the_commands_for_machines(host: Host, run: CliRunner, group: HostGroup)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("postgresql")) as server:
+def server() -> Iterator[Server]:
+    with running_server() as server:
         yield server
 
 

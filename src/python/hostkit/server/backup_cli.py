@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any
 
 import click
-from rich.filesize import decimal
 
 from hostkit.definition import Definition
 from hostkit.errors import HostError
@@ -22,7 +21,7 @@ from hostkit.server import backup as backups
 from hostkit.server import restore as restores
 from hostkit.server.backup import CREDENTIALS, ENV, Backup
 from hostkit.server.layout import Layout
-from hostkit.server.progress import Progress
+from hostkit.server.progress import Progress, readable
 from hostkit.server.restore import Restored
 from hostkit.settings import CREDENTIALS_DIRECTORY, Loaded, load
 
@@ -160,7 +159,7 @@ def _ask(definition: Definition, found: Backup) -> None:
     revision = f", {manifest.revision[:12]}" if manifest.revision else ""
     click.echo(
         f"The backup of {manifest.made} (Tripod {manifest.version}{revision},"
-        f" {decimal(manifest.bytes)}) is sound. What {definition.name} has now is kept beside it,"
+        f" {readable(manifest.bytes)}) is sound. What {definition.name} has now is kept beside it,"
         " but the host goes on from the backup: what came since is not in it."
     )
     click.confirm("Restore it?", abort=True)
@@ -243,7 +242,7 @@ def _as_document(made: Backup, removed: list[Path]) -> dict[str, Any]:
 def _tell(made: Backup, removed: list[Path]) -> None:
     manifest = made.manifest
     files = sum(entry.kind == "file" for entry in manifest.entries.values())
-    click.echo(f"{made.folder}: {files} files, {decimal(manifest.bytes)}, read again and sound.")
+    click.echo(f"{made.folder}: {files} files, {readable(manifest.bytes)}, read again and sound.")
     if not (made.folder / CREDENTIALS).exists():
         click.echo("The credentials are not in it: --with-credentials adds them.")
     for path in removed:

@@ -1,25 +1,28 @@
 """What a person sees while a command takes longer than they like: how much of it is done."""
 
+import sys
 import time
-from typing import Self
-
-from rich.console import Console
-from rich.filesize import decimal
-from rich.status import Status
+from typing import Self, TextIO
 
 SECONDS_OF_SILENCE = 2.0
 SECONDS_BETWEEN_LINES = 10.0
-"""How often a log is told, which shows no moving picture."""
+"""How often a log is told, where nothing can be written over."""
+SECONDS_BETWEEN_PICTURES = 0.1
+
+_OVER_THE_LINE = "\r\x1b[K"
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 class Progress:
     """Tells what is being done, once it takes a while. A context, which ends the telling."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._start = time.monotonic()
-        self._told = self._start + SECONDS_OF_SILENCE - SECONDS_BETWEEN_LINES
-        self._status: Status | None = None
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._over = self._stream.isatty()
+        self._interval = SECONDS_BETWEEN_PICTURES if self._over else SECONDS_BETWEEN_LINES
+        self._next = time.monotonic() + SECONDS_OF_SILENCE
+        self._told = False
         self._doing = ""
         self._bytes = 0
 
@@ -27,8 +30,8 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        if self._told and self._over:
+            self._write(_OVER_THE_LINE)
 
     def doing(self, what: str) -> None:
         """Something begins, for instance "copying artifacts"."""
@@ -41,15 +44,22 @@ class Progress:
         self._tell()
 
     def _tell(self) -> None:
-        now = time.monotonic()
-        if now - self._start < SECONDS_OF_SILENCE:
+        if time.monotonic() < self._next:
             return
-        line = f"{self._doing} ({decimal(self._bytes)})" if self._bytes else self._doing
-        if self._console.is_terminal:
-            if self._status is None:
-                self._status = self._console.status(line)
-                self._status.start()
-            self._status.update(line)
-        elif now - self._told >= SECONDS_BETWEEN_LINES:
-            self._told = now
-            self._console.print(line, highlight=False, soft_wrap=True)
+        self._next = time.monotonic() + self._interval
+        self._told = True
+        line = f"{self._doing} ({readable(self._bytes)})" if self._bytes else self._doing
+        self._write(f"{_OVER_THE_LINE}{line}" if self._over else f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def readable(size: float) -> str:
+    """A size in bytes as a person reads it: `1.5 GB`."""
+    for unit in _UNITS[:-1]:
+        if size < 1000:  # noqa: PLR2004
+            return f"{size:.0f} {unit}" if unit == _UNITS[0] else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} {_UNITS[-1]}"
