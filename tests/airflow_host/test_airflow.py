@@ -1,10 +1,13 @@
 """All four processes of a real Airflow, started once from an empty folder."""
 
 import base64
+import json
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -151,6 +154,91 @@ def test_only_the_host_can_read_its_state(host: Host) -> None:
 def test_airflow_did_not_write_down_the_defaults_of_this_release(host: Host) -> None:
     config = (host.home / "airflow.cfg").read_text()
     assert all(line.startswith("#") for line in config.splitlines())
+
+
+def test_a_doctor_has_airflow_run_something_and_leaves_nothing(
+    host: Host, airflow: httpx.Client
+) -> None:
+    for link in ("database", "airflow"):
+        steps = _doctor(host, link)
+        assert {step["verdict"] for step in steps.values()} <= {"passed", "skipped"}, steps
+    assert steps["run"]["seen"].startswith("tripod_doctor ran in ")
+    assert steps["heartbeats"]["seen"] == ", ".join(sorted(PARTS))
+    runs = airflow.get("/api/v2/dags/tripod_doctor/dagRuns").json()
+    assert runs["total_entries"] == 0
+
+
+def test_a_doctor_tells_of_a_password_that_airflow_does_not_have(host: Host) -> None:
+    with _variables(host, AIRFLOW_PASSWORD="another"):
+        user, login = _doctor(host, "database")["user"], _doctor(host, "airflow")["login"]
+    assert user["seen"] == "the user airflow has another password"
+    assert login["seen"] == "Airflow does not let airflow log in (401)"
+    line = list(host.variables).index("AIRFLOW_PASSWORD") + 1
+    setting = f"AIRFLOW_PASSWORD in {host.folder}/env line {line}"
+    assert setting in user["remedy"]
+    assert setting in login["remedy"]
+
+
+def test_a_doctor_tells_of_a_user_who_is_not_there(host: Host) -> None:
+    with _variables(host, AIRFLOW_USERNAME="ada"):
+        assert _doctor(host, "database")["user"]["seen"] == "there is no user ada"
+
+
+def test_a_doctor_tells_of_a_user_who_is_disabled(host: Host) -> None:
+    with _database(host) as database:
+        database.execute("UPDATE ab_user SET active = 0")
+    try:
+        user, login = _doctor(host, "database")["user"], _doctor(host, "airflow")["login"]
+    finally:
+        with _database(host) as database:
+            database.execute("UPDATE ab_user SET active = 1")
+    assert user["seen"] == "the user airflow is not active"
+    assert "no active user has this name" in login["meaning"]
+
+
+def test_a_doctor_tells_of_a_user_who_may_not_trigger(host: Host, airflow: httpx.Client) -> None:
+    viewer = {
+        "username": "vera",
+        "password": "a long password",
+        "email": "vera@localhost",
+        "first_name": "Vera",
+        "last_name": "Viewer",
+        "roles": [{"name": "Viewer"}],
+    }
+    airflow.post("/auth/fab/v1/users", json=viewer).raise_for_status()
+    try:
+        with _variables(host, AIRFLOW_USERNAME="vera", AIRFLOW_PASSWORD="a long password"):
+            user, run = _doctor(host, "database")["user"], _doctor(host, "airflow")["run"]
+    finally:
+        airflow.delete("/auth/fab/v1/users/vera").raise_for_status()
+    assert user["seen"] == "the user vera has not the role Admin"
+    assert run["seen"] == "Airflow does not let vera trigger DAGs (403)"
+    assert "AIRFLOW_USERNAME in" in run["remedy"]
+
+
+def _doctor(host: Host, link: str) -> dict[str, Any]:
+    """The steps of one link by name."""
+    result = host.run("doctor", "--link", link, "--json")
+    report = json.loads(result.stdout)
+    assert result.returncode == (0 if report["well"] else 1)
+    return {step["name"]: step for step in report["links"][0]["steps"]}
+
+
+@contextmanager
+def _variables(host: Host, **variables: str) -> Iterator[None]:
+    """Other lines in the env file, which the running processes have read already."""
+    before = dict(host.variables)
+    host.variables |= variables
+    try:
+        yield
+    finally:
+        host.variables = before
+
+
+@contextmanager
+def _database(host: Host) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(host.home / "airflow.db")) as connection, connection:
+        yield connection
 
 
 # From here on the host is stopped and changed: the order counts.

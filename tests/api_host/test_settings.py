@@ -1,9 +1,12 @@
 """Settings of the API host."""
 
+from pathlib import Path
+
 import pytest
 
+from api_host.app import create_app
 from api_host.settings import ApiSettings
-from hostkit.errors import SettingsError
+from hostkit.errors import HostError, SettingsError
 from hostkit.settings import load
 
 
@@ -48,3 +51,12 @@ def test_every_mistake_is_named() -> None:
 
 def test_a_password_is_never_shown() -> None:
     assert "hunter2" not in repr(read(AIRFLOW_PASSWORD="hunter2"))
+
+
+def test_a_file_of_authorities_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("This is no certificate.")
+    for file in (letter, tmp_path / "missing"):
+        settings = read(SSL_CERT_FILE=str(file))
+        with pytest.raises(HostError, match=f"SSL_CERT_FILE is {file}, which cannot be used"):
+            create_app(settings)

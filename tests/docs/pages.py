@@ -23,3 +23,18 @@ def documented_paths() -> set[str]:
     """The paths of the first table of docs/api.md, without their methods."""
     table, _, _ = Path("docs/api.md").read_text().partition("## ")
     return set(re.findall(r"`(?:GET|POST) (/[^`]*)`", table))
+
+
+def documented_walks(host_name: str) -> dict[str, list[str]]:
+    """The walks of a host's doctor in docs/doctor.md, with their steps."""
+    _, _, rest = Path("docs/doctor.md").read_text().partition(f"### {host_name}\n")
+    section, _, _ = rest.partition("\n#")
+    rows = re.findall(r"^\| `([a-z]+)` \| (.*) \|$", section, re.MULTILINE)
+    return {walk: re.findall("`([a-z]+)`", steps) for walk, steps in rows}
+
+
+def documented_steps() -> list[str]:
+    """The steps that docs/doctor.md explains."""
+    _, _, rest = Path("docs/doctor.md").read_text().partition("## Steps\n")
+    section, _, _ = rest.partition("\n## ")
+    return re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)

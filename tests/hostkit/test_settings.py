@@ -46,6 +46,26 @@ def mistakes(**environment: str) -> list[str]:
     return str(raised.value).splitlines()
 
 
+def test_an_operator_is_told_where_to_change_a_setting(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "KETTLE_PASSWORD").write_text(SECRET)
+    (credentials / "KETTLE_STORE").touch()
+    env_file = tmp_path / "env"
+    loaded = read(
+        "\nKETTLE_URL=http://kettle",
+        tmp_path,
+        KETTLE_LITRES="2",
+        CREDENTIALS_DIRECTORY=str(credentials),
+    )
+    assert loaded.place("KETTLE_URL") == f"KETTLE_URL in {env_file} line 2"
+    assert loaded.place("KETTLE_PORT") == f"KETTLE_PORT, which is not set in {env_file}"
+    assert loaded.place("KETTLE_LITRES") == "KETTLE_LITRES in the environment"
+    assert loaded.place("KETTLE_PASSWORD") == f"KETTLE_PASSWORD in {credentials}/KETTLE_PASSWORD"
+    empty = f"KETTLE_STORE, which is empty in {credentials}/KETTLE_STORE"
+    assert loaded.place("KETTLE_STORE") == empty
+
+
 def test_the_nearer_source_wins(tmp_path: Path) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -29,6 +30,7 @@ from api_host.problems import AIRFLOW_AWAY, METHOD_NOT_ALLOWED, NOT_FOUND, Probl
 from api_host.registry import Registry
 from api_host.settings import ApiSettings
 from api_host.store import Store
+from hostkit.errors import HostError
 
 REGISTRY_TIMEOUT_SECONDS = 10.0
 AIRFLOW_TIMEOUT_SECONDS = 10.0
@@ -57,11 +59,12 @@ ROUTES = (
 
 
 def create_app(settings: ApiSettings) -> Starlette:
-    """The application of a host with these settings."""
+    """The application of a host with these settings. Raises `HostError`."""
+    trusted = _trusted(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _running(settings) as host:
+        async with _running(settings, trusted) as host:
             app.state.host = host
             yield
 
@@ -80,17 +83,23 @@ def create_app(settings: ApiSettings) -> Starlette:
 
 
 @asynccontextmanager
-async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
+async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncIterator[Host]:
     async with AsyncExitStack() as stack:
         mlflow = await stack.enter_async_context(
             httpx.AsyncClient(
-                base_url=settings.mlflow_tracking_uri, timeout=REGISTRY_TIMEOUT_SECONDS
+                base_url=settings.mlflow_tracking_uri,
+                timeout=REGISTRY_TIMEOUT_SECONDS,
+                verify=trusted,
             )
         )
         airflow = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=settings.airflow_base_url, timeout=AIRFLOW_TIMEOUT_SECONDS)
+            httpx.AsyncClient(
+                base_url=settings.airflow_base_url,
+                timeout=AIRFLOW_TIMEOUT_SECONDS,
+                verify=trusted,
+            )
         )
-        checks = await stack.enter_async_context(httpx.AsyncClient())
+        checks = await stack.enter_async_context(httpx.AsyncClient(verify=trusted))
         threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="predict")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         catalog = Catalog()
@@ -123,6 +132,19 @@ async def _running(settings: ApiSettings) -> AsyncIterator[Host]:
             ),
             threads=threads,
         )
+
+
+def _trusted(settings: ApiSettings) -> ssl.SSLContext:
+    file = settings.ssl_cert_file
+    if file is None:
+        return httpx.create_ssl_context()
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:
+        raise HostError(
+            f"SSL_CERT_FILE is {file}, which cannot be used ({error.strerror or error}): name a"
+            " file of CA certificates, as PEM, that this user can read"
+        ) from None
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -54,6 +54,11 @@ class ApiSettings(Settings):
         min_length=1,
         description="Password of that user; the default is for an Airflow on this machine only.",
     )
+    ssl_cert_file: AbsolutePath | None = Field(
+        default=None,
+        description="CA certificates (PEM) by which https URLs are trusted; empty: public ones.",
+        examples=["/etc/ssl/certs/ca-certificates.crt"],
+    )
     api_host: ListenAddress = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 for every network of this machine.",

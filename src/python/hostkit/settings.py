@@ -32,7 +32,7 @@ from hostkit.sources import (
 CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what `LoadCredential=` names (systemd.exec(5))."""
 
-_LOADED_CREDENTIALS = Path("/run/credentials")
+_SYSTEMDS_COPIES = Path("/run/credentials")
 
 _LIKENESS_OF_A_TYPO = 0.87
 
@@ -92,13 +92,14 @@ class Loaded(Generic[AnySettings]):
     def place(self, variable: str) -> str:
         """Where an operator changes a setting: its variable, and the file and line, in words."""
         origin = self.origin(variable)
+        directory = self.values.get(CREDENTIALS_DIRECTORY)
+        if directory is not None and (Path(directory.text) / variable).exists():
+            state = ", which is empty" if origin == DEFAULT else ""
+            return f"{variable}{state} in {self._credential(Path(directory.text), variable)}"
         if origin == DEFAULT:
             return f"{variable}, which is not set in {self.env_file}"
         if origin == ENVIRONMENT:
             return f"{variable} in the environment"
-        if Path(origin.place).is_relative_to(_LOADED_CREDENTIALS):
-            # systemd's copy, which is gone when the service stops.
-            return f"{variable} in {Layout(self.settings.host_name).credentials / variable}"
         return f"{variable} in {origin}"
 
     def credentials(self) -> dict[str, Path]:
@@ -108,6 +109,12 @@ class Loaded(Generic[AnySettings]):
             for name, value in self.values.items()
             if value.origin.line is None and value.origin != ENVIRONMENT
         }
+
+    def _credential(self, directory: Path, variable: str) -> Path:
+        """The file of a credential that an operator changes, rather than systemd's copy of it."""
+        if directory.is_relative_to(_SYSTEMDS_COPIES):
+            directory = Layout(self.settings.host_name).credentials
+        return directory / variable
 
     def environment(self) -> dict[str, str]:
         """All variables, for a process that is to see what this one saw."""

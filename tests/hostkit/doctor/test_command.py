@@ -114,7 +114,7 @@ def test_wrong_settings_are_what_a_doctor_finds_first(
 def watching(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """A doctor in a process of its own, which is killed if it lives too long."""
     (folder / "env").write_text(f"KETTLE_WATER={folder}/water\n")
-    program = "from tests.hostkit.doctor.test_cli import main; main()"
+    program = "from tests.hostkit.doctor.test_command import main; main()"
     command = [sys.executable, "-c", program, "doctor", "--env-file", str(folder / "env")]
     with subprocess.Popen(
         [*command, "--watch", "1", *arguments],
