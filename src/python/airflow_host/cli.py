@@ -1,5 +1,6 @@
 """Commands of the airflow host."""
 
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +12,7 @@ from airflow_host.definition import DEFINITION
 from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
-from hostkit.options import env_file_option, load_settings
+from hostkit.options import env_file_option, json_option, load_settings
 
 
 @click.group(cls=HostGroup)
@@ -66,7 +67,8 @@ for _component in Component:
 
 @main.command()
 @env_file_option
-def migrate(env_file: Path | None) -> None:
+@json_option
+def migrate(env_file: Path | None, as_json: bool) -> None:
     """Make or upgrade the database, the shared secrets, the roles and the user.
 
     Run it after a new release was installed, with Airflow stopped and a backup made. To run it
@@ -77,6 +79,9 @@ def migrate(env_file: Path | None) -> None:
     from airflow_host.serve import prepare  # noqa: PLC0415
 
     changed = migration.migrate(loaded.settings, prepare(loaded), upgrade=True)
+    if as_json:
+        click.echo(json.dumps({"changed": changed}))
+        return
     click.echo("The database is ready." if changed else "The database was ready already.")
 
 

@@ -1,5 +1,6 @@
 """The commands of the MLflow host."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ import click
 
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
-from hostkit.options import env_file_option, load_settings
+from hostkit.options import env_file_option, json_option, load_settings
 from hostkit.settings import load
 from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
@@ -50,7 +51,8 @@ def serve(env_file: Path | None) -> None:
 
 @main.command()
 @env_file_option
-def migrate(env_file: Path | None) -> None:
+@json_option
+def migrate(env_file: Path | None, as_json: bool) -> None:
     """Makes or upgrades the schema of the database. Make a backup first."""
     settings = _prepare(env_file)
     from mlflow_host import database  # noqa: PLC0415
@@ -61,6 +63,9 @@ def migrate(env_file: Path | None) -> None:
         database.Schema.CURRENT: "up to date",
     }
     before = database.migrate(settings.mlflow_backend_store_uri)
+    if as_json:
+        click.echo(json.dumps({"changed": before is not database.Schema.CURRENT}))
+        return
     click.echo(f"The schema of the database is {done[before]}.")
 
 

@@ -16,9 +16,10 @@ import click
 from hostkit.definition import Definition
 from hostkit.options import json_option
 from hostkit.server import install as installing
-from hostkit.server import machine, pex, plan, releases
+from hostkit.server import machine, pex, plan, releases, upgrades
 from hostkit.server.install import Left
 from hostkit.server.layout import Layout
+from hostkit.server.operations import Machine
 from hostkit.server.pex import Pex
 from hostkit.server.plan import ROOT, Plan, Step
 
@@ -74,9 +75,19 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
             report.finish(plan.make(definition, layout, file), None, layout)
             return
         with ending_on_signals(), installing.locked(layout):
+            host = Machine(definition, layout, tell)
+            upgrades.finish_unfinished(host)
             todo = plan.make(definition, layout, file)
-            installing.take(todo.steps, tell, report.done)
-            releases.prune(layout)
+            upgrades.check(host, todo)
+            installing.take(todo.preparation, tell, report.done)
+            try:
+                if todo.previous and root == ROOT:
+                    upgrades.upgrade(host, todo.previous, releases.find(layout, todo.release))
+                else:
+                    installing.take(todo.switch, tell, report.done)
+            finally:
+                if not layout.unfinished.exists():
+                    releases.prune(layout)
             report.finish(todo, installing.left(definition, layout), layout)
 
     @group.command()
@@ -132,6 +143,9 @@ class _Report:
                 click.echo(f"would {step.verb:6} {step.what}")
             if todo.previous:
                 click.echo(f"would upgrade from the release {todo.previous}")
+            return
+        if todo.previous:
+            click.echo(f"{layout.host} was upgraded from {todo.previous} to {todo.release}")
         if not todo.steps:
             click.echo(f"unchanged: {layout.host} {todo.release} is installed as it should be")
         if left:

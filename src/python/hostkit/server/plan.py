@@ -201,12 +201,14 @@ def _is_stale(layout: Layout, files: Tree) -> bool:
 
 
 def _link(layout: Layout, running: Release | None, name: str) -> Iterator[Step]:
+    def switch() -> None:
+        release = releases.find(layout, name)
+        releases.record(release, previous=running.name if running else None, backup=None)
+        releases.switch(layout, release)
+
     if running is None or running.name != name:
-        yield Step(
-            "make" if running is None else "change",
-            f"{layout.current} -> releases/{name}",
-            lambda: releases.switch(layout, releases.find(layout, name)),
-        )
+        verb: Verb = "make" if running is None else "change"
+        yield Step(verb, f"{layout.current} -> releases/{name}", switch)
 
 
 def _below(layout: Layout) -> list[str]:
@@ -235,6 +237,8 @@ def _gid(root: Path, name: str) -> int | None:
 
 def _numbers(root: Path, database: str, name: str) -> int | None:
     """The number of a user or a group, in the file of that image or machine."""
+    if name == "root":
+        return 0
     try:
         lines = (root / "etc" / database).read_text(errors="replace").splitlines()
     except FileNotFoundError:

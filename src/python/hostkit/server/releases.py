@@ -34,7 +34,7 @@ class Release:
     `folder`: where it is.
     `version`, `revision`: as `version` tells them.
     `sha256`: of its PEX file.
-    `installed_at`: when it began to be the one that runs, in UTC.
+    `installed_at`: when it took over, in UTC; None of one that never did its work here.
     `previous`: the name of the release that ran before, if any.
     `backup`: the backup that was made before its migration changed the database, if it did.
     """
@@ -43,7 +43,7 @@ class Release:
     version: str
     revision: str | None
     sha256: str
-    installed_at: str
+    installed_at: str | None = None
     previous: str | None = None
     backup: str | None = None
 
@@ -73,12 +73,12 @@ def name_of(pex: Pex) -> str:
 
 
 def all_releases(layout: Layout) -> list[Release]:
-    """The releases that are whole, the one that ran last at the end."""
+    """The releases that are whole, the one that took over last at the end."""
     folders = layout.releases.iterdir() if layout.releases.is_dir() else ()
     found = [_read(folder) for folder in folders if not folder.name.startswith(".")]
     return sorted(
         (release for release in found if release is not None),
-        key=lambda release: (release.installed_at, release.name),
+        key=lambda release: (release.installed_at or "", release.name),
     )
 
 
@@ -131,7 +131,7 @@ def unpack(layout: Layout, host: str, pex: Pex, files: Mapping[str, OwnedFile]) 
         _finish_venv(partial / "venv", Path("/") / folder.relative_to(layout.root) / "venv")
         write_tree(partial / "files", files)
         this = release.describe(())
-        made = Release(folder, this.version, this.revision, pex.sha256, _now())
+        made = Release(folder, this.version, this.revision, pex.sha256)
         _write(made, partial)
         os.sync()  # The name must not outlive its content.
         partial.rename(folder)
@@ -143,10 +143,15 @@ def unpack(layout: Layout, host: str, pex: Pex, files: Mapping[str, OwnedFile]) 
 
 
 def prune(layout: Layout) -> list[Release]:
-    """Removes the oldest releases, never the one that runs or the one before; returns them."""
+    """Removes the oldest releases, never the one that runs or the one before; returns them.
+
+    One that never took over, because its upgrade failed, is no release to go back to.
+    """
     running = current(layout)
     needed = {running.name, running.previous} if running else set()
-    doomed = [item for item in all_releases(layout)[:-KEPT] if item.name not in needed]
+    found = all_releases(layout)
+    kept = {item.name for item in [item for item in found if item.installed_at][-KEPT:]} | needed
+    doomed = [item for item in found if item.name not in kept]
     for item in doomed:
         remove(item)
     for partial in layout.releases.glob(".*"):  # What an interrupted one has left.

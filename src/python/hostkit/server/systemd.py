@@ -78,6 +78,13 @@ def is_booted() -> bool:
     return _BOOTED.is_dir()
 
 
+def is_booting() -> bool:
+    """Whether this machine has not come up yet."""
+    command = ["systemctl", "is-system-running"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() in ("initializing", "starting")
+
+
 def has_bus() -> bool:
     """Whether there is D-Bus, through which commands are run as a service."""
     return _BUS.exists()
