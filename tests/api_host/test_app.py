@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from api_host.settings import ApiSettings
-from tests.api_host.conftest import Start, until_served
+from tests.api_host.conftest import Start, until, until_served
 from tests.api_host.registry_server import RegistryServer
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +86,27 @@ async def test_versions_that_are_asked_for_at_once_are_loaded_once(
 async def test_what_is_not_there(api: httpx.AsyncClient, path: str, name: str) -> None:
     method = "POST" if path.endswith("predict") else "GET"
     assert_problem(await api.request(method, path), 404, name)
+
+
+async def test_before_the_first_model_its_name_is_not_wrong(
+    registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
+) -> None:
+    async def is_seen() -> bool:
+        return (await api.get("/v1/models")).json()["registry"]["seen"] is not None
+
+    named = settings.model_copy(update={"model_name": "iris"})
+    async with start(named) as api:
+        await until(is_seen)
+        for path in (PREDICT, "/v1/models/other/predict", "/invocations"):
+            answer = await api.post(path, json={"rows": [ROW]})
+            assert_problem(answer, 503, "no-model")
+            assert "Retry-After" in answer.headers
+        registry.promote("other", models / "linear")
+        await until_served(api, "1", "other")
+        assert_problem(await api.post("/invocations", json={"rows": [ROW]}), 503, "no-model")
+        assert_problem(
+            await api.post("/v1/models/third/predict", json={"rows": [ROW]}), 404, "unknown-model"
+        )
 
 
 async def test_other_methods(api: httpx.AsyncClient) -> None:

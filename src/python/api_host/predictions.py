@@ -96,6 +96,10 @@ async def _find(
     if name in catalog.names() or not catalog.recovered or catalog.seen is None:
         why = catalog.problems.get(name) or catalog.away or "it is being loaded"
         raise Problem(NO_MODEL, f"{name} is not served yet: {why}", retry_after=RETRY_SECONDS)
+    # Before the first training, nobody knows yet which names are wrong.
+    if not catalog.names() or name == host.settings.model_name:
+        why = f"the registry has no version of it with the alias {host.settings.model_alias}"
+        raise Problem(NO_MODEL, f"{name} is not served yet: {why}", retry_after=RETRY_SECONDS)
     raise Problem(UNKNOWN_MODEL, f"the registry has no {name} with the alias that is served")
 
 
