@@ -1,5 +1,5 @@
-"""A lab of three hosts, for all tests of this folder."""
+"""Labs with three hosts, bare and with Tripod on them, for all tests of this folder."""
 
-from lab.fixtures import fit_machine, lab
+from lab.fixtures import deployment, fit_machine, lab, pexes, progress
 
-__all__ = ["fit_machine", "lab"]
+__all__ = ["deployment", "fit_machine", "lab", "pexes", "progress"]

@@ -16,7 +16,7 @@ from lab.errors import DownError
 from lab.host import LabHost
 from lab.lab import Lab
 
-READY_SECONDS = 300.0
+READY_SECONDS = 600.0
 """How long a host may take to start and to answer; a first start makes its database."""
 
 _PASSWORD = "AIRFLOW_PASSWORD"  # noqa: S105
