@@ -1,7 +1,11 @@
-"""Logs: one structlog line an event, JSON unless a person watches on a terminal."""
+"""Logs: one structlog line an event, JSON unless a person watches on a terminal.
+
+As a service the fields of an event become fields of the journal too: `journalctl REQUEST_ID=...`.
+"""
 
 import logging
 import logging.config
+import os
 import sys
 from types import TracebackType
 from typing import Any
@@ -9,6 +13,8 @@ from typing import Any
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
+
+from hostkit import journal
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -26,7 +32,17 @@ def configure(*, level: str = "INFO") -> None:
 
     All in the same form.
     """
-    logging.config.dictConfig(logging_config(level=level, json=not sys.stderr.isatty()))
+    logging.config.dictConfig(
+        _logging_config(
+            level=level,
+            json=not sys.stderr.isatty(),
+            handler=(
+                "hostkit.journal.JournalHandler"
+                if journal.is_stream(sys.stderr, os.environ)
+                else "logging.StreamHandler"
+            ),
+        )
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -41,8 +57,7 @@ def configure(*, level: str = "INFO") -> None:
     sys.excepthook = _log_crash
 
 
-def logging_config(*, level: str, json: bool) -> dict[str, Any]:
-    """The same form as a dictionary for `logging.config.dictConfig`, for servers that take one."""
+def _logging_config(*, level: str, json: bool, handler: str) -> dict[str, Any]:
     # Without the local variables of each frame: passwords are among them.
     render: list[Processor] = (
         [
@@ -64,7 +79,7 @@ def logging_config(*, level: str, json: bool) -> dict[str, Any]:
         },
         "handlers": {
             "stderr": {
-                "class": "logging.StreamHandler",
+                "class": handler,
                 "stream": "ext://sys.stderr",
                 "formatter": "structlog",
             }

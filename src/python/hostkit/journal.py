@@ -1,0 +1,84 @@
+"""Lines of the log as entries of systemd's journal, whose fields `journalctl` can search.
+
+Standard error reaches the journal too, but then the whole line is one field. Its own protocol
+(https://systemd.io/JOURNAL_NATIVE_PROTOCOL) is a datagram of `NAME=value` lines.
+"""
+
+import json
+import logging
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+SOCKET = "/run/systemd/journal/socket"
+STREAM = "JOURNAL_STREAM"
+"""Names the file that systemd made standard error of a service (systemd.exec(5))."""
+
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_PRIORITY_OF_DEBUG = 7
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_JOURNALS_OWN = re.compile(
+    "MESSAGE.*|PRIORITY|CODE_.*|ERRNO|OBJECT_.*|SYSLOG_.*|.*UNIT|INVOCATION_ID|TID"
+)
+
+
+class JournalHandler(logging.StreamHandler[TextIO]):
+    """Sends a line of JSON with its fields; where that fails, writes it to the stream."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream or sys.stderr)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Sends one record."""
+        try:
+            line = self.format(record)
+            try:
+                self._socket.sendto(entry(line, record.levelno), SOCKET)
+            except OSError:  # Journald is being restarted, or the entry is too large for it.
+                self.stream.write(f"{line}\n")
+                self.flush()
+        except Exception:  # noqa: BLE001 (as all handlers do: a log must not break its program)
+            self.handleError(record)
+
+
+def is_stream(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether what is written to a stream gets into the journal, and nowhere else."""
+    try:
+        state = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environment.get(STREAM) == f"{state.st_dev}:{state.st_ino}" and Path(SOCKET).exists()
+
+
+def entry(line: str, level: int) -> bytes:
+    """The entry for a line of JSON."""
+    return b"".join(_encoded(name, text) for name, text in _fields(line, level))
+
+
+def _fields(line: str, level: int) -> Iterator[tuple[str, str]]:
+    yield "MESSAGE", line
+    yield "PRIORITY", str(_priority(level))
+    for key, value in json.loads(line).items():
+        name = key.upper()
+        if not _NAME.fullmatch(name) or _JOURNALS_OWN.fullmatch(name):
+            continue
+        if isinstance(value, str | int | float):
+            yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _priority(level: int) -> int:
+    """The level as syslog numbers it."""
+    return next((number for least, number in _PRIORITIES if level >= least), _PRIORITY_OF_DEBUG)
+
+
+def _encoded(name: str, text: str) -> bytes:
+    value = text.encode(errors="replace")
+    if b"\n" in value:  # Told by its length, or what comes after would be a field of its own.
+        return name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n"
+    return name.encode() + b"=" + value + b"\n"
