@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from tests.airflow_host.host import COMPONENTS, Host
+from tests.docs.pages import documented_metrics, shown_metrics
 
 PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
 SECONDS_UNTIL_A_NEW_FILE_IS_SEEN = 30.0
@@ -128,6 +130,21 @@ def test_a_file_that_is_dropped_in_becomes_a_dag_that_runs(
         f"{address}/taskInstances/look/logs/1", headers={"Accept": "application/json"}
     )
     assert any("looking around" in line["event"] for line in log.json()["content"])
+
+
+def test_prometheus_learns_how_all_parts_are(host: Host) -> None:
+    page = httpx.get(f"{host.url}/metrics")
+    assert page.is_success
+    assert shown_metrics(page.text) == documented_metrics("airflow-host")
+    lines = page.text.splitlines()
+    assert "tripod_airflow_database_up 1.0" in lines
+    for component in ("scheduler", "dag_processor", "triggerer"):
+        assert f'tripod_airflow_component_up{{component="{component}"}} 1.0' in lines
+    assert any(
+        re.fullmatch(r'tripod_airflow_dag_runs\{dag_id="dropped_in",state="\w+"\} 1\.0', line)
+        for line in lines
+    )
+    assert 'tripod_airflow_pool_slots{pool="default_pool",state="total"} 128.0' in lines
 
 
 def test_every_line_of_every_log_is_json(host: Host) -> None:

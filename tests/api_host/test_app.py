@@ -11,6 +11,7 @@ import pytest
 from api_host.settings import ApiSettings
 from tests.api_host.conftest import Start, until, until_served
 from tests.api_host.registry_server import RegistryServer
+from tests.docs.pages import documented_metrics, documented_process_metrics, shown_metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -220,3 +221,5 @@ async def test_metrics(api: httpx.AsyncClient) -> None:
     assert 'route="predict",status="200"' in text
     assert 'tripod_api_link_up{link="airflow"}' in text
     assert "/one/of/many" not in text
+    documented = documented_metrics("api-host") | documented_process_metrics()
+    assert shown_metrics(text) == documented

@@ -38,3 +38,24 @@ def documented_steps() -> list[str]:
     _, _, rest = Path("docs/doctor.md").read_text().partition("## Steps\n")
     section, _, _ = rest.partition("\n## ")
     return re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
+
+
+def documented_metrics(host_name: str) -> set[str]:
+    """The metrics of a host's section of docs/metrics.md."""
+    page = Path("docs/metrics.md").read_text()
+    _, _, rest = page.partition(f"## {host_name}\n")
+    section, _, _ = rest.partition("\n## ")
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", section, re.MULTILINE))
+
+
+def documented_process_metrics() -> set[str]:
+    """The metrics of every process of ours that has a page."""
+    _, _, rest = Path("docs/metrics.md").read_text().partition("## Of the process\n")
+    section, _, _ = rest.partition("\n## ")
+    return set(re.findall(r"`([a-z0-9_]+)`", section))
+
+
+def shown_metrics(page: str) -> set[str]:
+    """The metrics on a page for Prometheus, by the names that they are documented under."""
+    names = re.findall(r"^# TYPE (\S+) \w+$", page, re.MULTILINE)
+    return {name.removesuffix("_total") for name in names}

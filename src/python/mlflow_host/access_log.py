@@ -8,7 +8,7 @@ from hypercorn.logging import Logger
 if TYPE_CHECKING:
     from hypercorn.typing import ResponseSummary, WWWScope
 
-_QUIET_PATHS = frozenset({"/health"})
+_QUIET_PATHS = frozenset({"/health", "/metrics"})
 """Asked every few seconds by machines: logged only when the level is DEBUG."""
 
 _log = structlog.get_logger("access")

@@ -23,7 +23,7 @@ from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
 from hostkit.listener import FIRST, become_anew, inherited, listens_on
 from hostkit.network import local_url
-from mlflow_host import database
+from mlflow_host import database, metrics
 from mlflow_host.access_log import AccessLogger
 from mlflow_host.settings import MlflowSettings
 
@@ -104,8 +104,10 @@ def _application(settings: MlflowSettings) -> Any:
     # Only now: MLflow builds its application when it is imported.
     with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
         application = importlib.import_module("mlflow.server.fastapi_app").app
+    metrics.add_route(application, settings)
+    counted = metrics.MetricsMiddleware(application, importlib.import_module("mlflow.server").app)
     # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
-    proxied = ProxyHeadersMiddleware(application, trusted_hosts=settings.forwarded_allow_ips)
+    proxied = ProxyHeadersMiddleware(counted, trusted_hosts=settings.forwarded_allow_ips)
 
     async def quiet(scope: Any, receive: Any, send: Any) -> None:
         try:
