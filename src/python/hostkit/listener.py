@@ -38,7 +38,8 @@ def listens_on(listener: socket.socket, host: str, port: int) -> bool:
 def become_anew(listener: socket.socket, environment: Mapping[str, str]) -> None:
     """Runs the program of this process again in its place: same process ID, same socket."""
     if listener.fileno() != FIRST:
-        os.dup2(listener.fileno(), FIRST)  # Inheritable, unlike the original.
+        os.dup2(listener.fileno(), FIRST)
+    os.set_inheritable(FIRST, True)
     activation = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
     sys.stdout.flush()
     sys.stderr.flush()

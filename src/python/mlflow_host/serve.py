@@ -48,6 +48,7 @@ def serve(
     `read_again`: reads the settings as they are now; a service does so on SIGHUP, and starts again.
     `environment`: what it is to start again with.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # That it is well is no news.
     listener = _listener(settings)
     _make_artifacts_folder(settings.mlflow_artifacts_destination)
     database.prepare(settings.mlflow_backend_store_uri)
