@@ -1,6 +1,5 @@
 """The lab itself: its hosts are servers, its network breaks as networks do, and nothing is left."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -291,13 +290,18 @@ def test_nothing_is_left_of_a_lab(lab: Lab, tmp_path: Path) -> None:
     assert lab["api"].is_on
 
 
-def traces(folder: str) -> tuple[str, ...]:
-    """Where a folder is named: in processes' command lines, their mounts, and loop devices."""
-    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True)
-    mounts = Path("/proc/mounts").read_text()
-    lines = [*processes.stdout.splitlines(), *loops.stdout.splitlines(), *mounts.splitlines()]
-    return tuple(line for line in lines if folder in line)
+def traces(folder: str) -> list[str]:
+    """Where a folder is named: in command lines, mounts and loop devices."""
+    files = [
+        *Path("/proc").glob("[0-9]*/cmdline"),
+        *Path("/sys/block").glob("loop*/loop/backing_file"),
+        Path("/proc/mounts"),
+    ]
+    seen = []
+    for file in files:
+        with suppress(OSError):
+            seen += [str(file)] * (folder in file.read_text(errors="replace"))
+    return seen
 
 
 def namespaces_of(lab: Lab) -> set[str]:
