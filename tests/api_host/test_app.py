@@ -92,21 +92,24 @@ async def test_what_is_not_there(api: httpx.AsyncClient, path: str, name: str) -
 async def test_before_the_first_model_its_name_is_not_wrong(
     registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
 ) -> None:
-    async def is_seen() -> bool:
-        return (await api.get("/v1/models")).json()["registry"]["seen"] is not None
-
     named = settings.model_copy(update={"model_name": "iris"})
-    async with start(named) as api:
+    async with start(named) as client:
+
+        async def is_seen() -> bool:
+            return (await client.get("/v1/models")).json()["registry"]["seen"] is not None
+
         await until(is_seen)
         for path in (PREDICT, "/v1/models/other/predict", "/invocations"):
-            answer = await api.post(path, json={"rows": [ROW]})
+            answer = await client.post(path, json={"rows": [ROW]})
             assert_problem(answer, 503, "no-model")
             assert "Retry-After" in answer.headers
         registry.promote("other", models / "linear")
-        await until_served(api, "1", "other")
-        assert_problem(await api.post("/invocations", json={"rows": [ROW]}), 503, "no-model")
+        await until_served(client, "1", "other")
+        assert_problem(await client.post("/invocations", json={"rows": [ROW]}), 503, "no-model")
         assert_problem(
-            await api.post("/v1/models/third/predict", json={"rows": [ROW]}), 404, "unknown-model"
+            await client.post("/v1/models/third/predict", json={"rows": [ROW]}),
+            404,
+            "unknown-model",
         )
 
 
