@@ -74,6 +74,7 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
         if dry_run:
             report.finish(plan.make(definition, layout, file), None, layout)
             return
+        os.sync()  # What PEX unpacked to run this must be whole after a power cut, or not there.
         with ending_on_signals(), installing.locked(layout):
             host = Machine(definition, layout, tell)
             upgrades.finish_unfinished(host)

@@ -79,27 +79,63 @@ class Pex:
 
     def make_venv(self, folder: Path) -> None:
         """Unpacks this file into a virtual environment, which need not stay where it is made."""
-        cache = _cache() or folder.with_name("cache")
+        if cache := _cache():
+            with suppress(HostError):
+                self._unpack(folder, cache)
+                return
+            # What PEX has in its cache may have lost its content by a power cut.
+            shutil.rmtree(folder, ignore_errors=True)
+        cache = folder.with_name("cache")
         try:
-            done = subprocess.run(
-                [sys.executable, self.path, "venv", folder],
-                env={
-                    "PATH": os.defpath,
-                    "LANG": "C.UTF-8",
-                    "PEX_IGNORE_RCFILES": "true",
-                    "PEX_ROOT": str(cache),
-                    "PEX_TOOLS": "1",
-                },
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            self._unpack(folder, cache)
         finally:
-            if cache.parent == folder.parent:
-                shutil.rmtree(cache, ignore_errors=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise HostError(f"{self.path} could not be unpacked into {folder}: {reason}")
+            shutil.rmtree(cache, ignore_errors=True)
+
+    def _unpack(self, folder: Path, cache: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, self.path, "venv", folder],
+            env={
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "PEX_IGNORE_RCFILES": "true",
+                "PEX_ROOT": str(cache),
+                "PEX_TOOLS": "1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        if done.returncode == 0:
+            damaged = self._damaged(folder / "lib" / INTERPRETER.name / "site-packages")
+            if damaged is None:
+                return
+            reason = f"{damaged} has another size there"
+        raise HostError(f"{self.path} could not be unpacked into {folder}: {reason}")
+
+    def _damaged(self, packages: Path) -> str | None:
+        """A file that is not as in this file; None if all are."""
+        with zipfile.ZipFile(self.path) as archive:
+            for entry in archive.infolist():
+                name = _name_in_packages(entry.filename)
+                if name is None or entry.is_dir():
+                    continue
+                try:
+                    size = (packages / name).stat().st_size
+                except OSError:
+                    size = -1
+                if size != entry.file_size:
+                    return name
+        return None
+
+
+def _name_in_packages(name: str) -> str | None:
+    """Where a file of a PEX file is below `site-packages`; None if it is not there."""
+    first, _, rest = name.partition("/")
+    if first != ".deps":
+        return name if rest and first not in (".bootstrap", "__pex__") else None
+    rest = rest.partition("/")[2]  # Without the name of the wheel.
+    return None if rest.startswith((".layout.json", ".prefix/")) else rest
 
 
 def file_name(host: str) -> str:
@@ -113,6 +149,8 @@ def forget() -> None:
     if cache is None or _is_used_by_others(cache):
         return
     own = _info(Path(sys.prefix).resolve())
+    if not own:
+        return
     others = [
         info
         for folder in (cache / "unzipped_pexes").glob("*")

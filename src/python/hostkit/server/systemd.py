@@ -166,7 +166,7 @@ def credentials_in(unit: str) -> Iterator[str]:
     for line in unit.splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "LoadCredential":
-            yield value.strip().partition(":")[0]
+            yield value.partition(":")[0].strip()
 
 
 def run_as_service(
