@@ -84,13 +84,14 @@ def predicting(
     url: str = "http://api:8000/v1/models/iris/predict",
     clients: int = CLIENTS,
     keep_alive: bool = True,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> Iterator[Load]:
     """Asks for predictions of the same rows, again and again, until the block ends."""
 
     def predict(client: httpx.Client) -> httpx.Response:
         return client.post(url, json={"rows": rows})
 
-    with asking(lab, predict, clients=clients, keep_alive=keep_alive) as load:
+    with asking(lab, predict, clients=clients, keep_alive=keep_alive, timeout=timeout) as load:
         yield load
 
 
@@ -101,16 +102,18 @@ def asking(
     *,
     clients: int = CLIENTS,
     keep_alive: bool = True,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> Iterator[Load]:
     """Runs clients in the lab's network that do nothing but `ask`, until the block ends.
 
     `keep_alive`: whether a client keeps its connection, or makes a new one for each request.
+    `timeout`: how many seconds a client waits for an answer.
     """
     load = Load()
     ended = threading.Event()
 
     def work() -> None:
-        with connect(lab, keep_alive=keep_alive, timeout=TIMEOUT_SECONDS) as client:
+        with connect(lab, keep_alive=keep_alive, timeout=timeout) as client:
             while not ended.wait(PAUSE_SECONDS):
                 load.answers.append(_answer(client, ask))
 
