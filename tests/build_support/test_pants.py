@@ -72,7 +72,7 @@ def test_the_launcher_names_the_same_commit_from_every_folder(tmp_path: Path) ->
     who = ["-c", "user.name=a", "-c", "user.email=a@b.example"]
     for command in (["init", "--quiet"], ["add", "."], [*who, "commit", "--quiet", "-m", "First"]):
         subprocess.run([git, "-C", repository, *command], check=True)
-    head = [git, "-C", repository, "rev-parse", "HEAD"]
+    head: list[str | Path] = [git, "-C", repository, "rev-parse", "HEAD"]
     commit = subprocess.run(head, check=True, capture_output=True, text=True).stdout
     # How the official launcher comes from where it is called to Pants (scie-pants, src/main.rs).
     launch = f'set -eou pipefail; source "{repository}/.pants.bootstrap"; exec printenv "$0" "$@"'
