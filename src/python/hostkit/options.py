@@ -1,12 +1,14 @@
 """The options that many commands have, and the settings that they are read with."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from hostkit.settings import AnySettings, Loaded, load
+from hostkit.server.layout import Layout
+from hostkit.settings import CREDENTIALS_DIRECTORY, AnySettings, Loaded, load
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,8 +31,15 @@ def json_option(command: Command) -> Command:
 
 
 def load_settings(model: type[AnySettings], env_file: Path | None) -> Loaded[AnySettings]:
-    """Reads a host's settings and shows its warnings on standard error."""
-    loaded = load(model, env_file=env_file)
+    """Reads a host's settings and shows its warnings on standard error.
+
+    Where root asks for the host of this machine, with the credentials that its units get.
+    """
+    environment = dict(os.environ)
+    credentials = Layout(model.host_name).credentials
+    if env_file in (None, model.env_file()) and os.access(credentials, os.R_OK):
+        environment.setdefault(CREDENTIALS_DIRECTORY, str(credentials))
+    loaded = load(model, env_file=env_file, environment=environment)
     print_warnings(loaded.warnings)
     return loaded
 

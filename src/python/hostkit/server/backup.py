@@ -39,6 +39,7 @@ from hostkit.server.trees import (
     copy_tree,
     entry_of,
     paths_below,
+    permissions,
     sha256_of,
 )
 from hostkit.settings import Loaded
@@ -109,7 +110,7 @@ def create(
         half = folder.with_name(f".{folder.name}.partial")
         try:
             half.mkdir(mode=0o700)
-            os.chown(half, identity.user, identity.group)
+            identity.own(half)
             manifest = work.fill(half, with_folders, with_credentials, upgrade)
             half.rename(folder)
             os.sync()
@@ -168,7 +169,7 @@ class _Work:
             upgrade=upgrade,
         )
         manifests.write(half, manifest)
-        os.chown(half / manifests.NAME, self.identity.user, self.identity.group)
+        self.identity.own(half / manifests.NAME)
         os.sync()
         self.progress.doing("checking what was written")
         checked = manifests.read(half)
@@ -277,7 +278,7 @@ def _same(before: Backup | None, path: str, state: os.stat_result) -> Entry | No
     entry = before.manifest.entries.get(path) if before else None
     if entry is None or entry.kind != "file":
         return None
-    found = (state.st_size, state.st_mtime_ns, stat.S_IMODE(state.st_mode))
+    found = (state.st_size, state.st_mtime_ns, permissions(state))
     return entry if found == (entry.bytes, entry.modified, entry.mode) else None
 
 
@@ -298,7 +299,7 @@ def _make_parent(parent: Path, layout: Layout, identity: Identity) -> None:
     try:
         parent.mkdir(mode=0o750, parents=True)
         if parent == layout.backups:
-            os.chown(parent, identity.user, identity.group)
+            identity.own(parent)
     except OSError as error:
         raise HostError(f"the folder {parent} cannot be made ({error.strerror})") from None
 

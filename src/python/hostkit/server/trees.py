@@ -79,7 +79,7 @@ class _Copy:
 
     def folder(self, source: int, target: int, path: str) -> None:
         """Copies what is in a folder; both are descriptors."""
-        mode = stat.S_IMODE(os.fstat(source).st_mode)
+        mode = permissions(os.fstat(source))
         if path:
             self.entries[path] = Entry("folder", mode)
         for name in sorted(os.listdir(source)):
@@ -132,7 +132,7 @@ def _copy_file(
             size += len(chunk)
             note(len(chunk))
         writer.flush()
-        mode = stat.S_IMODE(state.st_mode)
+        mode = permissions(state)
         os.fchmod(writer.fileno(), mode)
         os.utime(writer.fileno(), ns=(state.st_mtime_ns, state.st_mtime_ns))
     return Entry("file", mode, size, digest.hexdigest(), state.st_mtime_ns)
@@ -141,9 +141,7 @@ def _copy_file(
 def entry_of(path: Path) -> Entry:
     """What a file is that another program wrote."""
     state = path.stat(follow_symlinks=False)
-    return Entry(
-        "file", stat.S_IMODE(state.st_mode), state.st_size, sha256_of(path), state.st_mtime_ns
-    )
+    return Entry("file", permissions(state), state.st_size, sha256_of(path), state.st_mtime_ns)
 
 
 def sha256_of(path: Path, *, note: Note = lambda _: None) -> str:
@@ -170,12 +168,17 @@ def paths_below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
             yield (Path(parent) / name).relative_to(folder).as_posix(), state
 
 
+def permissions(state: os.stat_result) -> int:
+    """What user, group and others may do. A service may set no more than that."""
+    return state.st_mode & 0o777
+
+
 def make_folder(path: Path, owner: Identity) -> None:
     """Makes a folder, and those above it that are missing, for a user."""
     if not path.is_dir():
         make_folder(path.parent, owner)
         path.mkdir(mode=0o750)
-        os.chown(path, owner.user, owner.group)
+        owner.own(path)
 
 
 def give(path: Path, owner: Identity) -> None:
