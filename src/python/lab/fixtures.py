@@ -10,6 +10,7 @@ from rich.console import Console
 from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
 from dev_hosts.progress import Progress
+from lab import base, clock
 from lab.deployment import Deployment
 from lab.errors import UnfitError
 from lab.lab import Lab
@@ -58,9 +59,11 @@ def deployment(
 ) -> Iterator[Deployment]:
     """Tripod on three hosts of its own, ready, with a model that was trained and is served.
 
-    For all tests of a session: each leaves it as it was, ready and with a champion.
+    Their clocks can be made wrong. For all tests of a session: each leaves it as it was, ready and
+    with a champion.
     """
-    with Lab(tmp_path_factory.mktemp("deployment") / "hosts") as lab:
+    folder = tmp_path_factory.mktemp("deployment") / "hosts"
+    with Lab(folder, root=base.find_or_make(clock.PACKAGES)) as lab:
         deployment = Deployment(lab, pexes, progress)
         deployment.put_in_place()
         travel(deployment, progress)

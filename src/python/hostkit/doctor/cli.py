@@ -1,5 +1,6 @@
 """`doctor`."""
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from hostkit.doctor.report import Report, StepReport, Verdict, WalkReport
 from hostkit.doctor.steps import examine
 from hostkit.errors import HostError, SettingsError
 from hostkit.options import env_file_option, json_option
+from hostkit.server import systemd
+from hostkit.server.layout import Layout
 from hostkit.settings import load
 
 WATCH_SECONDS = 30.0
@@ -44,6 +47,8 @@ def add_commands(group: click.Group, definition: Definition) -> None:
         """Find out what does not connect, why, and which line to change."""
 
         def look() -> Report:
+            if env_file is None and _is_for_the_service(Layout(definition.name)):
+                return _as_the_service(definition, link)
             return report_on(definition, env_file, link)
 
         report = look()
@@ -58,7 +63,10 @@ def report_on(definition: Definition, env_file: Path | None, only: str | None) -
     try:
         loaded = load(definition.settings, env_file=env_file)
     except SettingsError as error:
-        links = (_wrong_settings(definition, env_file, error),)
+        path = env_file or definition.settings.env_file()
+        if path.exists() and not os.access(path, os.R_OK):
+            raise  # Nothing is wrong with the settings: this user may not see them.
+        links = (_wrong_settings(definition, path, error),)
         return Report.of(definition.name, datetime.now(UTC), links)
     walks = definition.walks(loaded)
     chosen = [walk for walk in walks if only in (None, walk.name)]
@@ -68,10 +76,27 @@ def report_on(definition: Definition, env_file: Path | None, only: str | None) -
     return Report.of(definition.name, datetime.now(UTC), examine(chosen))
 
 
-def _wrong_settings(
-    definition: Definition, env_file: Path | None, error: SettingsError
-) -> WalkReport:
-    path = env_file or definition.settings.env_file()
+def _is_for_the_service(layout: Layout) -> bool:
+    """Whether this is root on a server, who can see what the service cannot, and no credentials."""
+    return (
+        os.geteuid() == 0 and layout.current.exists() and systemd.is_booted() and systemd.has_bus()
+    )
+
+
+def _as_the_service(definition: Definition, link: str | None) -> Report:
+    """What the doctor finds as the service's user, with its credentials."""
+    arguments = ["doctor", "--json", *(() if link is None else ("--link", link))]
+    done = systemd.run_as_service(Layout(definition.name), arguments, capture=True)
+    try:
+        return Report.from_json(done.stdout)
+    except ValueError:
+        said = done.stderr.strip().removeprefix("error: ")
+        raise HostError(
+            said or f"the doctor ended with {done.returncode}: 'systemctl status {definition.unit}'"
+        ) from None
+
+
+def _wrong_settings(definition: Definition, path: Path, error: SettingsError) -> WalkReport:
     step = StepReport(
         "settings",
         Verdict.FAILED,

@@ -111,8 +111,10 @@ def _unknown_name(address: Address, number: int | None) -> Fault:
     if number == socket.EAI_AGAIN:
         return Fault(
             f"no name server answers when asked for {address.host}",
-            "This server cannot reach the name servers that it is told to ask.",
-            "Check /etc/resolv.conf on this server, or enter the name in its /etc/hosts.",
+            "/etc/hosts of this server does not have the name, and the name servers that it is told"
+            " to ask cannot be reached.",
+            f"If the name is misspelt, correct {address.setting}. Otherwise check /etc/resolv.conf"
+            f" on this server, or write a line 'ADDRESS {address.host}' into its /etc/hosts.",
         )
     return Fault(
         f"the name {address.host} is unknown",
