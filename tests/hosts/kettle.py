@@ -29,9 +29,9 @@ NEEDED = {
 """What hostkit imports, and what that needs."""
 
 
-def host_pex() -> Path:
+def host_pex(name: str = "api_host.pex") -> Path:
     """The PEX file of a real host: where Pants puts it for a test, or where it was packaged."""
-    places = [folder / "api_host.pex" for folder in (Path(), Path("dist"))]
+    places = [folder / name for folder in (Path(), Path("dist"))]
     return next(place for place in places if place.exists())
 
 

@@ -1,7 +1,9 @@
 """Upgrade and rollback, and everything that can go wrong with them, on a real systemd."""
 
 import json
+import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,42 @@ def test_what_kill_interrupts_the_next_install_puts_right(server: LabHost) -> No
     assert "An upgrade was interrupted" in status.stdout
     install(server, "second")
     assert answer(server) == {"schema": 2, "cups": 2}
+
+
+SETTINGS = {
+    "mlflow-host": "MLFLOW_PUBLIC_URL=http://mlflow:5000",
+    "airflow-host": "AIRFLOW_PUBLIC_URL=http://airflow:8080\nAPI_SERVER_URL=http://api:8000\n"
+    "MLFLOW_TRACKING_URI=http://mlflow:5000",
+}
+
+
+@pytest.mark.parametrize("host", SETTINGS)
+def test_a_real_host_is_made_ready_and_upgraded(lab: Lab, host: str, tmp_path: Path) -> None:
+    name = f"{host.replace('-', '_')}.pex"
+    releases = [tmp_path / f"{number}.pex" for number in range(3)]
+    for number, release in enumerate(releases):
+        shutil.copy(kettle.host_pex(name), release)
+        with zipfile.ZipFile(release, "a") as archive:
+            archive.writestr("number.txt", str(number))
+        lab["api"].put(release, f"/root/{release.name}")
+    server = lab["api"]
+    server.run("/root/0.pex", "install", seconds=900)
+    server.write(f"/etc/{host}/env", SETTINGS[host], mode="640")
+    password = f"/etc/{host}/credentials/AIRFLOW_PASSWORD"
+    if server.exists(password):
+        server.write(password, "a long enough password", mode="600")
+    try:
+        # It never ran: the upgrade makes its database.
+        server.run("/root/1.pex", "install", seconds=900)
+        backup = json.loads(server.read(f"/opt/{host}/current/release.json"))["backup"]
+        assert json.loads(server.read(f"{backup}/manifest.json"))["database"] == "absent"
+        server.systemctl("enable", host if host == "mlflow-host" else f"{host}.target")
+        server.systemctl("start", host if host == "mlflow-host" else f"{host}.target")
+        server.wait_for(lambda: server.run(host, "status", check=False).returncode == 0, 600, host)
+        server.run("/root/2.pex", "install", seconds=900)
+        assert server.run(host, "status", check=False).returncode == 0
+        assert json.loads(server.read(f"/opt/{host}/current/release.json"))["backup"] is None
+        server.run(host, "rollback", "--yes", seconds=900)
+        assert server.run(host, "status", check=False).returncode == 0
+    finally:
+        server.run(host, "uninstall", "--purge", "--yes")

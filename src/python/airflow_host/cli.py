@@ -75,6 +75,7 @@ def migrate(env_file: Path | None, as_json: bool) -> None:
     again does no harm.
     """
     loaded = load_settings(AirflowSettings, env_file)
+    log.configure()
     from airflow_host import migrate as migration  # noqa: PLC0415 (takes half a second)
     from airflow_host.serve import prepare  # noqa: PLC0415
 
