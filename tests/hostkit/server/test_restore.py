@@ -69,6 +69,15 @@ def test_all_is_as_it_was_and_what_was_there_is_kept(host: Host) -> None:
         assert kept.execute("SELECT text FROM runs").fetchall() == [("after",)]
 
 
+def test_one_restore_after_another_keeps_what_each_found(host: Host) -> None:
+    made = create(host)
+    change(host)
+    first = {item.what: item.kept for item in put_back(host, made)}
+    second = {item.what: item.kept for item in put_back(host, made)}
+    assert tree(Path(first["artifacts"])) == {"1": None, "2": None}
+    assert tree(Path(second["artifacts"])) == {"1": None, "1/model": b"weights"}
+
+
 def test_only_the_database(host: Host) -> None:
     made = create(host)
     change(host)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from hostkit.definition import Definition
 from hostkit.errors import HostError
 from hostkit.server import manifest as manifests
-from hostkit.server.backup import CREDENTIALS, ENV, STAMP, Backup
+from hostkit.server.backup import CREDENTIALS, ENV, Backup
 from hostkit.server.databases import database_of
 from hostkit.server.identity import Identity
 from hostkit.server.layout import Layout
@@ -18,6 +18,9 @@ from hostkit.server.progress import Progress
 from hostkit.server.swap import Swap
 from hostkit.server.trees import copy_file, copy_tree, give, make_folder
 from hostkit.settings import Loaded
+
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
+"""To the microsecond: what one restore put aside must not be in the way of the next."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,7 @@ class _Work:
     env_file: Path
     backup: Backup
     progress: Progress
-
-    @property
-    def _aside(self) -> str:
-        return f"before-restore-{datetime.now(UTC).strftime(STAMP)}"
+    aside: str = field(default_factory=lambda: f"before-restore-{datetime.now(UTC):{_STAMP}}")
 
     def database(self) -> Iterator[Restored]:
         name = self.backup.manifest.database
@@ -119,7 +119,7 @@ class _Work:
         if copy is not None:
             database.check(copy)
         identity = Identity.of_host(self.definition.name)
-        kept = database.replace(copy, self._aside, identity)
+        kept = database.replace(copy, self.aside, identity)
         yield Restored("database", str(database), kept)
 
     def folders(self) -> Iterator[Restored]:
@@ -142,7 +142,7 @@ class _Work:
 
     def _replace(self, source: Path, target: Path) -> str:
         make_folder(target.parent, Identity.of_host(self.definition.name))
-        swap = Swap(target, self._aside)
+        swap = Swap(target, self.aside)
         if source.is_dir():
             copy_tree(source, swap.new, note=self.progress.moved)
         else:

@@ -29,6 +29,8 @@ class Swap:
 
     def done(self) -> str:
         """Makes the change. Says where the old one is kept, or nothing if there was none."""
+        if os.path.lexists(self.old):  # A file would take its place silently.
+            raise HostError(f"{self.old} exists: move it away, and try again")
         present = os.path.lexists(self.path)
         if not os.path.lexists(self.new):
             if present:
