@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -86,12 +86,37 @@ def until_well(api: httpx.Client, process: subprocess.Popen[bytes], path: str) -
             api.get(path).raise_for_status()
 
 
+def connections_of(process: subprocess.Popen[bytes]) -> int:
+    """How many sockets a process has open."""
+    sockets = 0
+    for entry in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # Closed meanwhile.
+            sockets += str(entry.readlink()).startswith("socket:")
+    return sockets
+
+
 @pytest.fixture
 def slow_model(tmp_path: Path) -> Path:
     """A model that takes a second or more for a few thousand rows."""
     x = pd.DataFrame(np.random.default_rng(0).random((20_000, 4)), columns=list(ROW))
     model = KNeighborsRegressor(n_neighbors=50, algorithm="brute").fit(x, x.sum(axis=1))
     return save(model, tmp_path / "slow", x, input_example=x[:1])
+
+
+def test_a_connection_ends_when_its_client_ends_it(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with serving(registry, tmp_path, port) as process:
+        with httpx.Client(base_url=url) as api:
+            until_well(api, process, "/livez")
+        before = connections_of(process)
+        for _ in range(100):
+            httpx.get(f"{url}/livez").raise_for_status()
+        for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=20):
+            with attempt:
+                assert connections_of(process) < before + 10
 
 
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(
