@@ -7,23 +7,22 @@ noisy machine. `--cold` also builds from an empty cache, which takes minutes.
 """
 
 import dataclasses
-import json
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import click
 import httpx
 import psutil
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.figures import Measurement, collect, show
 from dev_hosts.hosts import Hosts
 from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
@@ -38,27 +37,6 @@ REST_SECONDS = 10.0
 """How long hosts do nothing before their memory is read."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One figure, measured once a round.
-
-    `name`: what was measured. `unit`: "s" or "MB". `values`: one a round.
-    """
-
-    name: str
-    unit: str
-    values: tuple[float, ...]
-
-    def __str__(self) -> str:
-        middle = statistics.median(self.values)
-        spread = f"{min(self.values):.1f} to {max(self.values):.1f}"
-        return (
-            f"{middle:.1f} {self.unit} ({spread})"
-            if len(self.values) > 1
-            else f"{middle:.1f} {self.unit}"
-        )
-
-
 @click.command(cls=HostCommand)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--cold", is_flag=True, help="Also build from an empty cache.")
@@ -68,26 +46,12 @@ class Figure:
 def main(rounds: int, cold: bool, output: Path | None) -> None:
     """Measure what the three hosts cost on this machine."""
     progress = Progress(Console(stderr=True))
-    figures: dict[tuple[str, str], list[float]] = {}
-    measurements = [_build(cold, progress), *(_round(progress) for _ in range(rounds))]
+    measured = chain(_build(cold, progress), *(_round(progress) for _ in range(rounds)))
     try:
-        for measurement in measurements:
-            for name, unit, value in measurement:
-                figures.setdefault((name, unit), []).append(value)
-                progress.done(f"{name}: {value:.1f} {unit}")
+        figures = collect(measured, progress)
     finally:
-        progress.stop()
         kill_descendants()
-    shown = [Figure(name, unit, tuple(values)) for (name, unit), values in figures.items()]
-    if output is not None:
-        output.write_text(json.dumps([dataclasses.asdict(figure) for figure in shown], indent=2))
-    table = Table("figure", "median (spread)", box=None)
-    for figure in shown:
-        table.add_row(figure.name, str(figure))
-    Console(highlight=False).print(table)
-
-
-Measurement = tuple[str, str, float]
+    show(figures, output)
 
 
 def _build(cold: bool, progress: Progress) -> Iterator[Measurement]:
