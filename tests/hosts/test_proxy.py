@@ -62,11 +62,13 @@ class Front:
     """The hosts behind a proxy.
 
     `proxy`: "nginx" or "caddy".
-    `ca`: the certificate of the CA, on this machine.
+    `authority`: signs their certificates.
+    `ca`: its own certificate, on this machine.
     """
 
     proxy: str
     deployment: Deployment
+    authority: "Authority"
     ca: Path
 
     @property
@@ -106,12 +108,12 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
 
-    def issue(self, name: str) -> tuple[str, str]:
-        """A certificate for a name, and its key."""
+    def issue(self, name: str, until: timedelta = timedelta(days=1)) -> tuple[str, str]:
+        """A certificate for a name that is valid for so long from now, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
-            self._begin(subject, key.public_key())
+            self._begin(subject, key.public_key(), until)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -122,7 +124,12 @@ class Authority:
         )
         return pem(certificate), secret.decode()
 
-    def _begin(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _begin(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        until: timedelta = timedelta(days=1),
+    ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -131,7 +138,7 @@ class Authority:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_after(now + until)
         )
 
 
@@ -155,8 +162,10 @@ def front(
     with Lab(folder / "hosts", root=root) as lab:
         deployment = Deployment(lab, pexes, progress)
         deployment.put_in_place()
-        front = Front(proxy, deployment, folder / "ca.pem")
-        certify(front)
+        front = Front(proxy, deployment, Authority(), folder / "ca.pem")
+        front.ca.write_text(pem(front.authority.certificate))
+        for name in lab.hosts:
+            certify(front, name)
         put_behind_the_proxy(front)
         for name in lab.hosts:
             wait_for(partial(front.is_ready, name), READY_SECONDS, f"{name} by {proxy}")
@@ -164,17 +173,15 @@ def front(
         yield front
 
 
-def certify(front: Front) -> None:
-    authority = Authority()
-    front.ca.write_text(pem(authority.certificate))
-    for name, host in front.lab.hosts.items():
-        product = SERVERS[name].product
-        certificate, key = authority.issue(name)
-        host.write(CA, front.ca.read_text())
-        host.write(f"/etc/ssl/certs/{product}.pem", certificate)
-        host.write(f"/etc/ssl/private/{product}.key", key, mode="640")
-        if front.proxy == "caddy":  # It is not root when it reads them.
-            host.run("chgrp", "caddy", "/etc/ssl/private", f"/etc/ssl/private/{product}.key")
+def certify(front: Front, name: str, until: timedelta = timedelta(days=1)) -> None:
+    """Gives a host a certificate that is valid for so long from now."""
+    host, product = front.lab[name], SERVERS[name].product
+    certificate, key = front.authority.issue(name, until)
+    host.write(CA, front.ca.read_text())
+    host.write(f"/etc/ssl/certs/{product}.pem", certificate)
+    host.write(f"/etc/ssl/private/{product}.key", key, mode="640")
+    if front.proxy == "caddy":  # It is not root when it reads them.
+        host.run("chgrp", "caddy", "/etc/ssl/private", f"/etc/ssl/private/{product}.key")
 
 
 def put_behind_the_proxy(front: Front) -> None:
@@ -314,6 +321,22 @@ def test_the_log_knows_the_client_and_not_what_it_claims(front: Front) -> None:
     (entry,) = [json.loads(line) for line in found.stdout.splitlines()]
     assert entry["CLIENT"] == WORLD_ADDRESS
     assert json.loads(entry["MESSAGE"])["client"] == WORLD_ADDRESS
+
+
+def test_a_certificate_that_has_expired_is_named_by_the_doctor(front: Front) -> None:
+    look = ("api-host", "doctor", "--json", "--link", "mlflow")
+    certify(front, "mlflow", until=-timedelta(hours=1))
+    front.lab["mlflow"].systemctl("restart", front.proxy)
+    try:
+        report = json.loads(front.lab["api"].run(*look, check=False).stdout)
+    finally:
+        certify(front, "mlflow")
+        front.lab["mlflow"].systemctl("restart", front.proxy)
+    (failed,) = [step for step in report["links"][0]["steps"] if step["verdict"] == "failed"]
+    assert failed["name"] == "tls"
+    assert "has expired" in failed["seen"]
+    assert "renew the certificate" in failed["remedy"]
+    assert json.loads(front.lab["api"].run(*look).stdout)["well"]
 
 
 def test_a_firewall_lets_in_the_peers_and_nobody_else(front: Front) -> None:

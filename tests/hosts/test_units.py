@@ -97,6 +97,21 @@ def test_a_scheduler_that_stands_still_is_started_again(deployment: Deployment) 
     assert {name: main_process(host, name) for name in others} == others
 
 
+def test_the_nightly_clean_up_removes_old_logs_and_no_others(deployment: Deployment) -> None:
+    host, unit = deployment.lab["airflow"], "airflow-host-clean-logs.service"
+    folder = "/var/lib/airflow-host/logs/dag_id=old"
+    host.shell(
+        f"install -d -o airflow-host -g airflow-host {folder};"
+        f" for name in old new; do install -o airflow-host /dev/null {folder}/$name.log; done;"
+        f" touch --date='1 year ago' {folder}/old.log"
+    )
+    host.systemctl("start", unit)
+    assert host.property_of(unit, "Result") == "success"
+    assert host.shell(f"ls {folder}").stdout.split() == ["new.log"]
+    host.run("rm", "-r", folder)
+    assert host.systemctl("is-enabled", unit.replace(".service", ".timer")) == "enabled"
+
+
 def test_a_restart_of_the_api_server_ends_no_task(deployment: Deployment) -> None:
     host = deployment.lab["airflow"]
     scheduler = "airflow-host-scheduler.service"
