@@ -224,6 +224,9 @@ def test_a_real_host_is_made_ready_and_upgraded(lab: Lab, host: str, tmp_path: P
         server.run("/root/1.pex", "install", seconds=900)
         backup = json.loads(server.read(f"/opt/{host}/current/release.json"))["backup"]
         assert json.loads(server.read(f"{backup}/manifest.json"))["database"] == "absent"
+        # By hand, as root, it leaves nothing that the service cannot write.
+        assert json.loads(server.run(host, "migrate", "--json").stdout) == {"changed": False}
+        assert server.shell(f"find /var/lib/{host} ! -user {host}").stdout == ""
         server.systemctl("enable", host if host == "mlflow-host" else f"{host}.target")
         server.systemctl("start", host if host == "mlflow-host" else f"{host}.target")
         server.wait_for(lambda: server.run(host, "status", check=False).returncode == 0, 600, host)

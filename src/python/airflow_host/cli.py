@@ -13,6 +13,7 @@ from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, json_option, load_settings
+from hostkit.server import systemd
 
 
 @click.group(cls=HostGroup)
@@ -74,6 +75,8 @@ def migrate(env_file: Path | None, as_json: bool) -> None:
     Run it after a new release was installed, with Airflow stopped and a backup made. To run it
     again does no harm.
     """
+    if env_file is None:
+        systemd.hand_over(DEFINITION.name, "migrate", *(["--json"] if as_json else []))
     loaded = load_settings(AirflowSettings, env_file)
     log.configure()
     from airflow_host import migrate as migration  # noqa: PLC0415 (takes half a second)
@@ -93,6 +96,8 @@ def clean_logs(env_file: Path | None) -> None:
 
     On a server a timer does it once a day.
     """
+    if env_file is None:
+        systemd.hand_over(DEFINITION.name, "clean-logs")
     loaded = load_settings(ComponentSettings, env_file)
     folder = task_logs.folder(loaded)
     removed = task_logs.clean(folder, loaded.settings.airflow_logs_kept_days)

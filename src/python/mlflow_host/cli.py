@@ -10,6 +10,7 @@ import click
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, json_option, load_settings
+from hostkit.server import systemd
 from hostkit.settings import load
 from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
@@ -54,6 +55,8 @@ def serve(env_file: Path | None) -> None:
 @json_option
 def migrate(env_file: Path | None, as_json: bool) -> None:
     """Makes or upgrades the schema of the database. Make a backup first."""
+    if env_file is None:
+        systemd.hand_over(DEFINITION.name, "migrate", *(["--json"] if as_json else []))
     settings = _prepare(env_file)
     from mlflow_host import database  # noqa: PLC0415
 

@@ -47,7 +47,7 @@ def add_commands(group: click.Group, definition: Definition) -> None:
         """Find out what does not connect, why, and which line to change."""
 
         def look() -> Report:
-            if env_file is None and _is_for_the_service(Layout(definition.name)):
+            if env_file is None and systemd.is_for_the_service(Layout(definition.name)):
                 return _as_the_service(definition, link)
             return report_on(definition, env_file, link)
 
@@ -74,13 +74,6 @@ def report_on(definition: Definition, env_file: Path | None, only: str | None) -
         names = ", ".join(walk.name for walk in walks)
         raise HostError(f"there is no link {only!r} of {definition.name}: write one of {names}")
     return Report.of(definition.name, datetime.now(UTC), examine(chosen))
-
-
-def _is_for_the_service(layout: Layout) -> bool:
-    """Whether this is root on a server, who can see what the service cannot, and no credentials."""
-    return (
-        os.geteuid() == 0 and layout.current.exists() and systemd.is_booted() and systemd.has_bus()
-    )
 
 
 def _as_the_service(definition: Definition, link: str | None) -> Report:
