@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from cryptography import x509
@@ -19,11 +20,25 @@ def program(name: str, package: str) -> str:
     """A program of a Debian package; without it the test is skipped, and fails in CI."""
     found = shutil.which(name, path=PATH)
     if found is None:
-        reason = f"{name} is not here: on Debian, apt install {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _lack(f"{name} is not here: on Debian, apt install {package}")
     return found
+
+
+def own_network() -> list[str]:
+    """What runs a command in a network of its own; where that is not allowed, as `program`."""
+    unshare = [program("unshare", "util-linux"), "--net"]
+    if os.geteuid() != 0:
+        unshare.append("--map-root-user")
+    tried = subprocess.run([*unshare, "true"], check=False, capture_output=True, text=True)
+    if tried.returncode != 0:
+        _lack(f"{tried.stderr.strip()}: only root can run this here")
+    return unshare
+
+
+def _lack(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def accepted(*command: str | Path) -> None:

@@ -1,5 +1,4 @@
 import ipaddress
-import os
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from hostkit.definition import Entrance
 from hostkit.errors import HostError
 from hostkit.outside.firewall import render
-from tests.hostkit.outside.programs import accepted, program
+from tests.hostkit.outside.programs import accepted, own_network, program
 
 NETWORKS = st.lists(
     st.ip_addresses().flatmap(
@@ -103,10 +102,8 @@ def test_what_makes_no_sense_is_refused(given: list[str], where: Entrance, sente
 )
 def test_nft_accepts_it_and_loads_it_again_and_again(given: list[str], tmp_path: Path) -> None:
     nft = program("nft", "nftables")
-    unshare = program("unshare", "util-linux")
     file = tmp_path / "rules"
     file.write_text(rules(*given))
-    # In a network of its own, so that no rule reaches this machine.
-    own = [unshare, "--net"] if os.geteuid() == 0 else [unshare, "--map-root-user", "--net"]
     script = '"$1" -c -f "$2"; "$1" -f "$2"; "$1" -f "$2"; "$1" list table inet mlflow_host'
-    accepted(*own, "sh", "-ec", script, "sh", nft, file)
+    # So that no rule reaches this machine.
+    accepted(*own_network(), "sh", "-ec", script, "sh", nft, file)

@@ -83,27 +83,36 @@ def test_the_release_is_in_it(host: Host) -> None:
     assert (create(host).folder / "release.json").read_text() == "{}"
 
 
-def test_credentials_are_in_it_only_if_root_asks(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def password(host: Host) -> Path:
+    """A credential of the host."""
     host.layout.credentials.mkdir()
-    (host.layout.credentials / "PASSWORD").write_text("secret")
-    (host.layout.credentials / "PASSWORD").chmod(0o600)
+    file = host.layout.credentials / "PASSWORD"
+    file.write_text("secret")
+    file.chmod(0o600)
+    return file
+
+
+def create_with_credentials(host: Host) -> Backup:
+    folder = host.layout.backups / "with-credentials"
+    return backup.create(DEFINITION, host.loaded, host.layout, folder, with_credentials=True)
+
+
+def test_credentials_are_not_in_it_and_only_root_may_ask_for_them(
+    host: Host, password: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert password.exists()
     assert not (create(host).folder / "credentials").exists()
-
-    def with_credentials(name: str) -> Backup:
-        folder = host.layout.backups / name
-        return backup.create(DEFINITION, host.loaded, host.layout, folder, with_credentials=True)
-
-    if os.geteuid() != 0:
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
-    made = with_credentials("two")
-    copy = made.folder / "credentials" / "PASSWORD"
-    assert copy.read_text() == "secret"
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(HostError, match="only root may read the credentials"):
-        with_credentials("three")
+        create_with_credentials(host)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do this")
+def test_root_can_have_the_credentials_in_it(host: Host, password: Path) -> None:
+    copy = create_with_credentials(host).folder / "credentials" / password.name
+    assert copy.read_text() == "secret"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
 
 
 def test_a_folder_that_exists_is_refused(host: Host) -> None:
