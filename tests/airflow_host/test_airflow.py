@@ -152,6 +152,11 @@ def test_every_line_of_every_log_is_json(host: Host) -> None:
         assert host.events(component)[-1]["event"]
 
 
+def test_what_tasks_import_does_not_fill_the_log_with_warnings(host: Host) -> None:
+    warned = [event for event in host.events("scheduler") if event.get("level") == "warning"]
+    assert len(warned) < 10, warned[:3]
+
+
 def test_no_log_and_no_argument_holds_a_secret(host: Host) -> None:
     secrets = [path.read_text() for path in (host.home / "secrets").iterdir()]
     for component, process in host.processes.items():

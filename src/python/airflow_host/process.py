@@ -5,10 +5,12 @@ import functools
 import gc
 import importlib
 import sys
+import warnings
 from typing import Any
 
 from airflow.__main__ import main as airflow
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
+from airflow.utils.deprecation_tools import DeprecatedImportWarning
 
 from airflow_host.components import Component
 
@@ -42,8 +44,11 @@ def import_for_tasks() -> None:
     Each task is a fork of a fork of the scheduler and shares what was imported before. To import
     it takes longer than to train on a small table, and each task would do so again.
     """
-    for module in IMPORTED_BY_TASKS:
-        importlib.import_module(module)
+    with warnings.catch_warnings():
+        # skops looks for names in every module, Airflow's old ones too: a thousand warnings.
+        warnings.simplefilter("ignore", DeprecatedImportWarning)
+        for module in IMPORTED_BY_TASKS:
+            importlib.import_module(module)
 
 
 def notice_the_end_of_children() -> None:
