@@ -1,7 +1,6 @@
 """The units on three hosts: ready, well, limited, and started again when they only look alive."""
 
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -72,29 +71,6 @@ def test_no_secret_is_in_an_environment_or_an_argument(deployment: Deployment, n
     seen = host.shell("cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'").stdout
     assert seen
     assert [secret for secret in secrets if secret in seen] == []
-
-
-def test_an_api_worker_that_stands_still_is_started_again(deployment: Deployment) -> None:
-    host, unit = deployment.lab["api"], "api-host.service"
-    before = main_process(host, unit)
-    host.run("kill", f"-{signal.SIGSTOP.name}", before)
-    wait_for_another_process(host, unit, before)
-    assert "Watchdog timeout" in host.journal(unit, lines=20_000)
-    deployment.wait_until_ready("api")
-
-
-def test_a_scheduler_that_stands_still_is_started_again(deployment: Deployment) -> None:
-    host, unit = deployment.lab["airflow"], "airflow-host-scheduler.service"
-    others = {
-        f"airflow-host-{name}.service": main_process(host, f"airflow-host-{name}.service")
-        for name in COMPONENTS
-        if name != "scheduler"
-    }
-    before = main_process(host, unit)
-    host.run("kill", f"-{signal.SIGSTOP.name}", before)
-    wait_for_another_process(host, unit, before)
-    assert "Watchdog timeout" in host.journal(unit, lines=20_000)
-    assert {name: main_process(host, name) for name in others} == others
 
 
 def test_the_nightly_clean_up_removes_old_logs_and_no_others(deployment: Deployment) -> None:
