@@ -8,6 +8,7 @@ import httpx
 
 from lab.deadline import wait_for
 from lab.deployment import Deployment
+from lab.errors import LabError
 
 TRAIN_SECONDS = 300.0
 RECOVER_SECONDS = 180.0
@@ -122,11 +123,10 @@ class Estate:
 
     def is_well(self) -> bool:
         """Whether every service is active, and every host says that it is well."""
-        if not all(self.lab[host].is_active(unit) for unit, host in UNITS.items()):
-            return False
         try:
             return (
-                _json(self._ask("api", "/"))["status"] == "ok"
+                all(self.lab[host].is_active(unit) for unit, host in UNITS.items())
+                and _json(self._ask("api", "/"))["status"] == "ok"
                 and self._ask("mlflow", "/health").is_success
                 and {
                     part["status"]
@@ -134,8 +134,8 @@ class Estate:
                 }
                 == {"healthy"}
             )
-        except (httpx.TransportError, httpx.HTTPStatusError):
-            return False
+        except (httpx.TransportError, httpx.HTTPStatusError, LabError):
+            return False  # A host that boots cannot be asked for its units at first.
 
     def _succeeded_trainings(self) -> list[str]:
         answer = self._airflow("dags/train_model/dagRuns?state=success&limit=100")

@@ -147,11 +147,10 @@ def test_a_training_goes_on_after_a_power_cut(
 ) -> None:
     training = estate.start_training()
     estate.wait_for_task(training, "train")
-    with (
-        predicted_during(f"power cut of {name} during a training", estate, fault_table) as load,
-        faults.without_power(estate.lab[name]),
-    ):
-        pass
+    host = estate.lab[name]
+    with predicted_during(f"power cut of {name} during a training", estate, fault_table) as load:
+        host.crash()
+        host.boot(wait=False)
     assert_trained(estate, training)
     if name == "api":
         assert answers_with_a_problem(load) == []
@@ -180,7 +179,7 @@ def test_an_upload_that_a_power_cut_broke_off_can_be_made_again(
 
     with predicted_during("power cut of mlflow during an upload", estate, fault_table) as load:
         assert not is_said_to_be_there()
-        mlflow.boot()
+        mlflow.boot(wait=False)
     with estate.deployment.connect("mlflow") as client:
         client.put(path, content=content).raise_for_status()
         assert client.get(path).content == content
@@ -247,14 +246,13 @@ def test_the_api_serves_its_last_good_copy_when_it_boots_without_mlflow(
     estate: Estate, fault_table: list[Row]
 ) -> None:
     mlflow, api = estate.lab["mlflow"], estate.lab["api"]
-    with (
-        predicted_during("MLflow away when the API boots", estate, fault_table) as load,
-        faults.without_power(mlflow),
-    ):
-        with faults.without_power(api):
-            pass
+    with predicted_during("MLflow away when the API boots", estate, fault_table) as load:
+        mlflow.crash()
+        api.crash()
+        api.boot()
         booted = time.monotonic()
         wait_for(lambda: load.has_answered_since(booted), RECOVER_SECONDS, "a prediction")
+        mlflow.boot(wait=False)
     assert answers_with_a_problem(load) == []
 
 

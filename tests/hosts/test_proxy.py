@@ -47,6 +47,7 @@ SETTINGS = {
 }
 PACKAGES = {"nginx": "nginx-light", "caddy": "caddy"}
 FILES = {"nginx": "/etc/nginx/conf.d/{}.conf", "caddy": "/etc/caddy/Caddyfile"}
+KEYS = {"nginx": "/etc/ssl/private/{}.key", "caddy": "/etc/caddy/{}.key"}
 
 GIBIBYTE = 1024**3
 CHUNK = 4 * 1024**2
@@ -179,16 +180,18 @@ def certify(front: Front, name: str, until: timedelta = timedelta(days=1)) -> No
     certificate, key = front.authority.issue(name, until)
     host.write(CA, front.ca.read_text())
     host.write(f"/etc/ssl/certs/{product}.pem", certificate)
-    host.write(f"/etc/ssl/private/{product}.key", key, mode="640")
+    file = KEYS[front.proxy].format(product)
+    host.write(file, key, mode="640")
     if front.proxy == "caddy":  # It is not root when it reads them.
-        host.run("chgrp", "caddy", "/etc/ssl/private", f"/etc/ssl/private/{product}.key")
+        host.run("chgrp", "caddy", file)
 
 
 def put_behind_the_proxy(front: Front) -> None:
     for name, host in front.lab.hosts.items():
         product = SERVERS[name].product
         set_variables(host, f"/etc/{product}/env", SETTINGS[name])
-        configuration = host.run(product, "config", "proxy", front.proxy).stdout
+        key = KEYS[front.proxy].format(product)
+        configuration = host.run(product, "config", "proxy", front.proxy, "--key", key).stdout
         host.write(FILES[front.proxy].format(product), configuration)
         host.run("rm", "--force", "/etc/nginx/sites-enabled/default")
         host.systemctl("restart", front.proxy)

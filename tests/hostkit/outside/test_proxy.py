@@ -1,4 +1,5 @@
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,5 @@ def test_caddy_accepts_it(
         render(Proxy.CADDY, "mlflow-host", entrance(max_body_bytes=max_body), certificate)
     )
     accepted(caddy, "validate", "--adapter", "caddyfile", "--config", file)
+    formatted = subprocess.run([caddy, "fmt", file], check=True, capture_output=True, text=True)
+    assert formatted.stdout == file.read_text()
