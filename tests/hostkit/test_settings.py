@@ -175,6 +175,13 @@ def test_a_likely_typo_is_a_warning(typo: str, meant: str, tmp_path: Path) -> No
     )
 
 
+def test_a_typo_below_the_right_line_is_a_warning_too(tmp_path: Path) -> None:
+    loaded = read("KETTLE_URL=http://kettle\nKETTLE_ULR=http://other\n", tmp_path)
+    assert loaded.warnings == (
+        f"KETTLE_ULR in {tmp_path / 'env'} line 2 is not a setting: did you mean KETTLE_URL?",
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["PATH", "KETTLE", "TEAPOT_PORT", "KETTLE_HOST", "_KETTLE_PORT", "KETTLE_URL"]
 )

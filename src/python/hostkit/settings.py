@@ -221,7 +221,10 @@ def _likely_typos(model: type[Settings], values: Mapping[str, Value]) -> Iterato
     for name, value in values.items():
         if name in known or name.startswith("_"):
             continue
-        alike = difflib.get_close_matches(name.upper(), unset, n=1, cutoff=_LIKENESS_OF_A_TYPO)
+        # An env file is written for this host, and may correct a line above it; other processes
+        # have variables of their own, which may well be like one that is set.
+        meant = unset if value.origin.line is None else known
+        alike = difflib.get_close_matches(name.upper(), meant, n=1, cutoff=_LIKENESS_OF_A_TYPO)
         if alike:
             yield f"{name} in {value.origin} is not a setting: did you mean {alike[0]}?"
 
