@@ -11,6 +11,7 @@ repository, under scripts/systemd; what they say that counts is written down her
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,9 @@ def main(pexes: Path, output: Path | None) -> None:
 
 
 def _exposures(root: Path, pexes: Path, progress: Progress) -> Iterator[Measurement]:
+    for folder in ("etc", "usr/bin"):  # What an image must have.
+        (root / folder).mkdir(parents=True)
+    (root / "usr/bin/python3.11").symlink_to(sys.executable)
     for name in NAMES:
         progress.waiting(f"installing {name}-host into a folder")
         _run(str(pexes / f"{name}_host.pex"), "install", "--root", str(root))
