@@ -8,6 +8,7 @@ Debian's units of this machine (apt install nginx-light postgresql). Airflow pub
 repository, under scripts/systemd; what they say that counts is written down here.
 """
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -19,12 +20,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, show
+from benchmarks.figures import Measurement, collect, output_option, show
+from dev_hosts.pexes import Pexes
 from dev_hosts.progress import Progress
 from hostkit.cli import HostCommand
 from hostkit.errors import HostError
 
-NAMES = ("mlflow", "airflow", "api")
 OURS = "usr/local/lib/systemd/system"
 DISTRIBUTION = Path("/lib/systemd/system")
 DEBIANS = {"nginx.service": "nginx.service", "postgresql@.service": "postgresql@15-main.service"}
@@ -38,30 +39,21 @@ AIRFLOWS = {
 
 
 @click.command(cls=HostCommand)
-@click.option(
-    "--pexes",
-    default="dist",
-    show_default=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the PEX files are.",
-)
-@click.option(
-    "--json", "output", type=click.Path(path_type=Path), help="Write the figures to a file."
-)
-def main(pexes: Path, output: Path | None) -> None:
+@output_option
+def main(output: Path | None) -> None:
     """Show the exposure of every service, from 0 (may do nothing) to 10 (may do all)."""
     progress = Progress(Console(stderr=True))
     with tempfile.TemporaryDirectory() as folder:
-        show(collect(_exposures(Path(folder), pexes, progress), progress), output)
+        show(collect(_exposures(Path(folder), progress), progress), output)
 
 
-def _exposures(root: Path, pexes: Path, progress: Progress) -> Iterator[Measurement]:
+def _exposures(root: Path, progress: Progress) -> Iterator[Measurement]:
     for folder in ("etc", "usr/bin"):  # What an image must have.
         (root / folder).mkdir(parents=True)
     (root / "usr/bin/python3.11").symlink_to(sys.executable)
-    for name in NAMES:
+    for name, pex in dataclasses.asdict(Pexes.within(Path("dist"))).items():
         progress.waiting(f"installing {name}-host into a folder")
-        _run(str(pexes / f"{name}_host.pex"), "install", "--root", str(root))
+        _run(str(pex), "install", "--root", str(root))
         for unit in sorted((root / OURS).glob(f"{name}-host*.service")):
             yield unit.name, "of 10", _exposure(root, unit.name)
     for file, service in DEBIANS.items():

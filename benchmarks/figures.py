@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -13,6 +14,12 @@ from dev_hosts.progress import Progress
 
 Measurement = tuple[str, str, float]
 """A name, a unit ("s", "MB") and a value."""
+
+
+output_option = click.option(
+    "--json", "output", type=click.Path(path_type=Path), help="Write the figures to a file."
+)
+"""Where `show` is to write, too."""
 
 
 @dataclasses.dataclass(frozen=True)

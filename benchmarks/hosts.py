@@ -22,7 +22,7 @@ import httpx
 import psutil
 from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, show
+from benchmarks.figures import Measurement, collect, output_option, show
 from dev_hosts.hosts import Hosts
 from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
@@ -40,9 +40,7 @@ REST_SECONDS = 10.0
 @click.command(cls=HostCommand)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
 @click.option("--cold", is_flag=True, help="Also build from an empty cache.")
-@click.option(
-    "--json", "output", type=click.Path(path_type=Path), help="Write the figures to a file."
-)
+@output_option
 def main(rounds: int, cold: bool, output: Path | None) -> None:
     """Measure what the three hosts cost on this machine."""
     progress = Progress(Console(stderr=True))

@@ -6,10 +6,8 @@
 Every round boots three bare Debian 12 servers on this machine, as `./lab` does.
 """
 
-import shutil
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,33 +15,25 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, show
+from benchmarks.figures import Measurement, collect, output_option, show
 from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
 from dev_hosts.progress import Progress
 from hostkit.cli import HostCommand
 from lab.deployment import SERVERS, Deployment
 from lab.lab import Lab
+from lab.release import another
 
 INSTALL_SECONDS = 900.0
 
 
 @click.command(cls=HostCommand)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 20))
-@click.option(
-    "--pexes",
-    default="dist",
-    show_default=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the PEX files are.",
-)
-@click.option(
-    "--json", "output", type=click.Path(path_type=Path), help="Write the figures to a file."
-)
-def main(rounds: int, pexes: Path, output: Path | None) -> None:
+@output_option
+def main(rounds: int, output: Path | None) -> None:
     """Measure what three servers cost, in a lab on this machine."""
     progress = Progress(Console(stderr=True))
-    found = Pexes.within(pexes)
+    found = Pexes.within(Path("dist"))
     measured = chain.from_iterable(_round(found, progress) for _ in range(rounds))
     show(collect(measured, progress), output)
 
@@ -70,8 +60,8 @@ def _round(pexes: Pexes, progress: Progress) -> Iterator[Measurement]:
             yield "first training, served and asked for a prediction", "s", time.monotonic() - began
             yield "boot to first prediction, with all of that", "s", time.monotonic() - start
             for name, server in SERVERS.items():
-                another = _another_release(deployment.pex(name), Path(folder))
-                yield f"{server.product}, upgrade", "s", _install(deployment, name, another)
+                release = another(deployment.pex(name), Path(folder) / f"{name}.pex")
+                yield f"{server.product}, upgrade", "s", _install(deployment, name, release)
 
 
 def _install(deployment: Deployment, name: str, pex: Path | None = None) -> float:
@@ -81,15 +71,6 @@ def _install(deployment: Deployment, name: str, pex: Path | None = None) -> floa
     start = time.monotonic()
     host.run("python3", path, "install", seconds=INSTALL_SECONDS)
     return time.monotonic() - start
-
-
-def _another_release(pex: Path, folder: Path) -> Path:
-    """The same program in a file of other bytes."""
-    another = folder / pex.name
-    shutil.copy(pex, another)
-    with zipfile.ZipFile(another, "a") as archive:
-        archive.writestr("another.txt", "release")
-    return another
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """What goes wrong on three servers: clients hardly see it, and nothing is lost."""
 
-import shutil
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from lab.deadline import wait_for
 from lab.deployment import Deployment
 from lab.host import LabHost
 from lab.load import Load, predicting
+from lab.release import another
 from tests.hosts.estate import RECOVER_SECONDS, ROWS, UNITS, Estate
 from tests.hosts.fault_table import Row
 
@@ -265,10 +264,7 @@ def test_a_restart_of_the_api_loses_no_request(estate: Estate, fault_table: list
 def test_an_upgrade_of_the_api_and_its_rollback_lose_no_request(
     estate: Estate, fault_table: list[Row], tmp_path: Path
 ) -> None:
-    release = tmp_path / "another.pex"
-    shutil.copy(estate.deployment.pex("api"), release)
-    with zipfile.ZipFile(release, "a") as archive:
-        archive.writestr("another.txt", "release")
+    release = another(estate.deployment.pex("api"), tmp_path / "another.pex")
     api = estate.lab["api"]
     api.put(release, "/root/another.pex")
     before = running_release(api)

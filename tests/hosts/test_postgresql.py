@@ -1,8 +1,6 @@
 """MLflow and Airflow on a PostgreSQL of another server, as larger teams have them."""
 
 import json
-import shutil
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +15,7 @@ from lab.deployment import READY_SECONDS, SERVERS, Deployment
 from lab.host import LabHost
 from lab.lab import Lab
 from lab.network import ADDRESSES
+from lab.release import another
 
 PASSWORD = "p@ss/w:rd %"
 CONNECTIONS = {
@@ -75,16 +74,6 @@ def ask(host: LabHost, statement: str, database: str = "postgres") -> str:
     return host.run("runuser", "--user=postgres", "--", "psql", *words).stdout.strip()
 
 
-def another_release(deployment: Deployment, name: str, folder: Path) -> str:
-    """Puts a release of other bytes on a host, and returns where it is."""
-    pex = folder / deployment.pex(name).name
-    shutil.copy(deployment.pex(name), pex)
-    with zipfile.ZipFile(pex, "a") as archive:
-        archive.writestr("another.txt", "release")
-    deployment.lab[name].put(pex, "/root/another.pex")
-    return "/root/another.pex"
-
-
 def champion(deployment: Deployment) -> str | None:
     """The version that the registry calls champion."""
     with deployment.connect("mlflow") as mlflow:
@@ -118,7 +107,9 @@ def test_an_upgrade_and_its_rollback_leave_it_as_it_is(
 ) -> None:
     host, product = deployment.lab[name], SERVERS[name].product
     before = champion(deployment)
-    host.run(another_release(deployment, name, tmp_path), "install", seconds=SECONDS)
+    release = another(deployment.pex(name), tmp_path / "another.pex")
+    host.put(release, "/root/another.pex")
+    host.run("/root/another.pex", "install", seconds=SECONDS)
     record = json.loads(host.read(f"/opt/{product}/current/release.json"))
     assert record["previous"] is not None
     deployment.wait_until_ready(name)

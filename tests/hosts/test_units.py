@@ -9,6 +9,7 @@ import pytest
 from lab.deployment import Deployment, set_variables
 from lab.host import LabHost
 from lab.load import asking, predicting
+from tests.hosts.estate import ROWS, UNITS
 
 SECONDS_TO_NOTICE = 240.0
 """The longest watchdog, what it needs to be sure, and a start on a busy machine."""
@@ -16,13 +17,6 @@ SECONDS_TO_NOTICE = 240.0
 KILLED = re.compile("oom-kill|status=9/KILL")
 """What systemd says where memory is at an end; with version 1 cgroups it only sees the signal."""
 
-ROWS = [{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}]
-COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-SERVICES = (
-    ("mlflow", "mlflow-host.service"),
-    *(("airflow", f"airflow-host-{component}.service") for component in COMPONENTS),
-    ("api", "api-host.service"),
-)
 API_ENV = "/etc/api-host/env"
 
 
@@ -50,9 +44,9 @@ def limited(host: LabHost, unit: str, **properties: str) -> Iterator[None]:
         host.systemctl("daemon-reload")
 
 
-@pytest.mark.parametrize(("name", "unit"), SERVICES)
+@pytest.mark.parametrize(("unit", "name"), UNITS.items())
 def test_a_service_runs_hardened_and_says_how_it_is(
-    deployment: Deployment, name: str, unit: str
+    deployment: Deployment, unit: str, name: str
 ) -> None:
     host = deployment.lab[name]
     host.wait_for(lambda: host.is_active(unit), SECONDS_TO_NOTICE, unit)
@@ -100,7 +94,7 @@ def test_a_restart_of_the_api_server_ends_no_task(deployment: Deployment) -> Non
 
 def test_a_target_stops_and_starts_all_its_processes(deployment: Deployment) -> None:
     host = deployment.lab["airflow"]
-    units = [f"airflow-host-{component}.service" for component in COMPONENTS]
+    units = [unit for unit, name in UNITS.items() if name == "airflow"]
     host.systemctl("stop", "airflow-host.target")  # Which does not wait for what it stops.
     host.wait_for(
         lambda: all(host.property_of(unit, "ActiveState") == "inactive" for unit in units),

@@ -1,15 +1,14 @@
 """Upgrade and rollback, and everything that can go wrong with them, on a real systemd."""
 
 import json
-import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from lab.host import LabHost
 from lab.lab import Lab
+from lab.release import another
 from tests.hosts import kettle
 
 VARIANTS: dict[str, dict[str, str | int]] = {
@@ -207,11 +206,8 @@ SETTINGS = {
 @pytest.mark.parametrize("host", SETTINGS)
 def test_a_real_host_is_made_ready_and_upgraded(lab: Lab, host: str, tmp_path: Path) -> None:
     name = f"{host.replace('-', '_')}.pex"
-    releases = [tmp_path / f"{number}.pex" for number in range(3)]
-    for number, release in enumerate(releases):
-        shutil.copy(kettle.host_pex(name), release)
-        with zipfile.ZipFile(release, "a") as archive:
-            archive.writestr("number.txt", str(number))
+    for number in range(3):
+        release = another(kettle.host_pex(name), tmp_path / f"{number}.pex")
         lab["api"].put(release, f"/root/{release.name}")
     server = lab["api"]
     server.run("/root/0.pex", "install", seconds=900)

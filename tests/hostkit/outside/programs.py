@@ -5,13 +5,13 @@ import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.lacks import lack
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -20,7 +20,7 @@ def program(name: str, package: str) -> str:
     """A program of a Debian package; without it the test is skipped, and fails in CI."""
     found = shutil.which(name, path=PATH)
     if found is None:
-        _lack(f"{name} is not here: on Debian, apt install {package}")
+        lack(f"{name} is not here: on Debian, apt install {package}")
     return found
 
 
@@ -31,14 +31,8 @@ def own_network() -> list[str]:
         unshare.append("--map-root-user")
     tried = subprocess.run([*unshare, "true"], check=False, capture_output=True, text=True)
     if tried.returncode != 0:
-        _lack(f"{tried.stderr.strip()}: only root can run this here")
+        lack(f"{tried.stderr.strip()}: only root can run this here")
     return unshare
-
-
-def _lack(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def accepted(*command: str | Path) -> None:

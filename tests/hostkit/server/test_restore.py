@@ -20,6 +20,7 @@ from hostkit.server.postgresql import Postgresql
 from hostkit.server.restore import Restored
 from tests.hostkit.server.host import DEFINITION, Host, tree
 from tests.hostkit.server.postgresql import PASSWORD, Server, running_server
+from tests.lacks import lack
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_a_backup_from_before_there_was_a_database_takes_it_away(host: Host) -> 
 
 def test_credentials_come_back_if_they_are_in_it(host: Host) -> None:
     if os.geteuid() != 0:
-        pytest.skip("credentials are root's")
+        lack("credentials are root's")
     host.layout.credentials.mkdir(mode=0o700)
     (host.layout.credentials / "PASSWORD").write_text("old")
     made = backup.create(
@@ -181,7 +182,7 @@ def test_an_interrupted_restore_can_be_repeated(host: Host) -> None:
 
 def test_a_link_that_the_host_itself_made_is_not_followed(host: Host, tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can be led astray")
+        lack("only root can be led astray")
     made = create(host)
     victim = tmp_path / "victim"
     shutil.rmtree(host.artifacts)
