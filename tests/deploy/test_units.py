@@ -40,6 +40,17 @@ def test_systemd_has_nothing_to_say_of_any_unit(host: str, tmp_path: Path) -> No
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_all_that_is_started_at_boot_can_be_put_in_order(host: str, tmp_path: Path) -> None:
+    names = put_in_place(host, tmp_path)
+    if host == "api-host":
+        generator.write_socket(tmp_path / "etc/systemd/system", {})
+    installable = [name for name in names if "@" not in name]
+    subprocess.run(["systemctl", f"--root={tmp_path}", "--quiet", "enable", *installable], check=True)
+    result = analyze(tmp_path, "verify", "--man=no", "multi-user.target")
+    assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_a_service_exposes_little(service: Path, tmp_path: Path) -> None:
     put_in_place(service.parent.name, tmp_path)

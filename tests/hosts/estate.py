@@ -1,6 +1,7 @@
 """What three hosts keep, by which a test can tell that a fault lost nothing."""
 
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 
 from lab.deadline import wait_for
 from lab.deployment import Deployment
-from lab.errors import LabError
+from lab.errors import LabError, LateError
 
 TRAIN_SECONDS = 300.0
 RECOVER_SECONDS = 180.0
@@ -117,25 +118,46 @@ class Estate:
 
         wait_for(runs, TRAIN_SECONDS, f"the start of {task} in {training}")
 
-    def wait_until_well(self) -> None:
-        """Returns when every service is active and the API says that it and its links are well."""
-        wait_for(self.is_well, RECOVER_SECONDS, "the recovery of all hosts")
+    def wait_until_well(self, is_over: Callable[[], bool] = lambda: True) -> None:
+        """Returns when every service is active and every host says that it is well.
 
-    def is_well(self) -> bool:
-        """Whether every service is active, and every host says that it is well."""
+        `is_over`: what must be true before that counts.
+        Raises `LateError`, with what is not well and the last lines of its log.
+        """
         try:
-            return (
-                all(self.lab[host].is_active(unit) for unit, host in UNITS.items())
-                and _json(self._ask("api", "/"))["status"] == "ok"
-                and self._ask("mlflow", "/health").is_success
-                and {
-                    part["status"]
-                    for part in _json(self._ask("airflow", "/api/v2/monitor/health")).values()
-                }
-                == {"healthy"}
+            wait_for(
+                lambda: is_over() and not self.ailments(), RECOVER_SECONDS, "recovery of all hosts"
             )
-        except (httpx.TransportError, httpx.HTTPStatusError, LabError):
+        except LateError as error:
+            for ailment in self.ailments():
+                error.add_note(ailment)
+            for unit, host in UNITS.items():
+                if not self._is_active(unit) and self.lab[host].is_on:
+                    error.add_note(f"{unit} on {host}:\n{self.lab[host].journal(unit, lines=30)}")
+            raise
+
+    def ailments(self) -> list[str]:
+        """What is not well, a line each."""
+        inactive = [f"{unit} is not active" for unit in UNITS if not self._is_active(unit)]
+        return inactive or [*self._complaints()]
+
+    def _is_active(self, unit: str) -> bool:
+        try:
+            return self.lab[UNITS[unit]].is_active(unit)
+        except LabError:
             return False  # A host that boots cannot be asked for its units at first.
+
+    def _complaints(self) -> Iterator[str]:
+        try:
+            api = _json(self._ask("api", "/"))
+            if api["status"] != "ok":
+                yield f"the API says {api}"
+            self._ask("mlflow", "/health").raise_for_status()
+            health = _json(self._ask("airflow", "/api/v2/monitor/health"))
+            if {part["status"] for part in health.values()} != {"healthy"}:
+                yield f"Airflow says {health}"
+        except (httpx.HTTPStatusError, httpx.TransportError) as error:
+            yield f"{error.request.url}: {error!r}"
 
     def _succeeded_trainings(self) -> list[str]:
         answer = self._airflow("dags/train_model/dagRuns?state=success&limit=100")

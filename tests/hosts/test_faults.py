@@ -1,5 +1,6 @@
 """What goes wrong on three servers: clients hardly see it, and nothing is lost."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,7 +59,7 @@ def predicted_during(
     with predicting(estate.lab, ROWS) as load:
         yield load
         end = time.monotonic()
-        wait_for(lambda: is_over() and estate.is_well(), RECOVER_SECONDS, f"recovery from {fault}")
+        estate.wait_until_well(is_over)
         seconds = time.monotonic() - end
         wait_for(lambda: load.has_answered_since(end), RECOVER_SECONDS, "a prediction")
     lost = estate.inventory().lacks(before)
@@ -276,3 +277,23 @@ def test_an_upgrade_of_the_api_and_its_rollback_lose_no_request(
     assert running_release(api) == before
     assert upgraded.failures == []
     assert rolled_back.failures == []
+
+
+def test_a_power_cut_in_the_middle_of_an_upgrade_of_the_api_leads_back(
+    estate: Estate, fault_table: list[Row], tmp_path: Path
+) -> None:
+    api = estate.lab["api"]
+    api.put(another(estate.deployment.pex("api"), tmp_path / "yet-another.pex"), "/root/third.pex")
+    before = running_release(api)
+    install = api.command("/root/third.pex", "install")
+    with (
+        predicted_during("power cut of api during its upgrade", estate, fault_table) as load,
+        subprocess.Popen(install, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stderr is not None
+        assert any("starting api-host.service" in line for line in process.stderr)
+        api.crash()
+        api.boot(wait=False)
+    assert running_release(api) == before
+    assert not api.exists("/opt/api-host/upgrade.json")
+    assert answers_with_a_problem(load) == []

@@ -51,6 +51,7 @@ KEYS = {"nginx": "/etc/ssl/private/{}.key", "caddy": "/etc/caddy/{}.key"}
 
 GIBIBYTE = 1024**3
 CHUNK = 4 * 1024**2
+LOG_SECONDS = 10.0
 ROWS = {
     "rows": [
         {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
@@ -317,11 +318,12 @@ def test_the_log_knows_the_client_and_not_what_it_claims(front: Front) -> None:
         assert client.post(
             "/api/2.0/mlflow/experiments/search", json={"max_results": 1}, headers=claims
         ).is_success
-    # Found by a field of the journal.
-    found = front.lab["mlflow"].run(
-        "journalctl", "--output=json", "--unit=mlflow-host", f"REQUEST_ID={request_id}"
+    # Found by a field of the journal, which gets a request's line after the client got its answer.
+    look = ("journalctl", "--output=json", "--unit=mlflow-host", f"REQUEST_ID={request_id}")
+    found = wait_for(
+        lambda: front.lab["mlflow"].run(*look).stdout, LOG_SECONDS, f"a line about {request_id}"
     )
-    (entry,) = [json.loads(line) for line in found.stdout.splitlines()]
+    (entry,) = [json.loads(line) for line in found.splitlines()]
     assert entry["CLIENT"] == WORLD_ADDRESS
     assert json.loads(entry["MESSAGE"])["client"] == WORLD_ADDRESS
 
