@@ -15,7 +15,7 @@ from api_host.problems import INTERNAL, Problem
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"
-_QUIET_PATHS = frozenset({"/livez", "/readyz"})
+_QUIET_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by machines: logged only when the level is DEBUG."""
 
 _GOOD_ID = re.compile(r"[!-~]{1,128}")
@@ -60,7 +60,7 @@ class AccessMiddleware:
                 if status:
                     raise  # The answer has begun: all that is left is to break the connection.
                 detail = f"the log of this host says more, under request_id {request_id}"
-                problem = Problem(INTERNAL, detail).response(request_id)
+                problem = Problem(INTERNAL, detail).response(request_id, scope["path"])
                 await problem(scope, receive, send_with_id)
             finally:
                 _note(scope, status, time.perf_counter() - start)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api_host import health, predictions, trainings
+from api_host import health, inference, predictions, repository, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
@@ -53,6 +53,18 @@ ROUTES = (
     Route("/v1/models/{name}@{alias}/predict", predictions.predict, methods=["POST"]),
     Route("/v1/models/{name}/predict", predictions.predict, methods=["POST"]),
     Route("/v1/models/{name}", predictions.get_model),
+    Route("/v2", inference.get_server),
+    Route("/v2/health/live", inference.is_live),
+    Route("/v2/health/ready", inference.is_ready),
+    Route("/v2/models/{name}", inference.get_model),
+    Route("/v2/models/{name}/ready", inference.is_model_ready),
+    Route("/v2/models/{name}/infer", inference.infer, methods=["POST"]),
+    Route("/v2/models/{name}/versions/{version}", inference.get_model),
+    Route("/v2/models/{name}/versions/{version}/ready", inference.is_model_ready),
+    Route("/v2/models/{name}/versions/{version}/infer", inference.infer, methods=["POST"]),
+    Route("/v2/repository/index", repository.index, methods=["POST"]),
+    Route("/v2/repository/models/{name}/load", repository.load, methods=["POST"]),
+    Route("/v2/repository/models/{name}/unload", repository.unload, methods=["POST"]),
     Route("/v1/trainings", trainings.start_training, methods=["POST"]),
     Route("/v1/trainings/{id}", trainings.get_training),
 )
@@ -123,6 +135,7 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
         yield Host(
             settings=settings,
             catalog=catalog,
+            follower=follower,
             extras=Extras(registry, loader, most=settings.model_extra_versions),
             links=links,
             airflow=AirflowClient(
@@ -154,12 +167,12 @@ async def _stop(task: asyncio.Task[None]) -> None:
 
 async def _on_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)  # noqa: S101 - Starlette's types say less than its routing
-    return problem.response(request.state.request_id)
+    return problem.response(request.state.request_id, request.url.path)
 
 
 async def _on_airflow_away(request: Request, error: Exception) -> Response:
     problem = Problem(AIRFLOW_AWAY, str(error), retry_after=RETRY_SECONDS)
-    return problem.response(request.state.request_id)
+    return problem.response(request.state.request_id, request.url.path)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -175,4 +188,4 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         )
     else:
         problem = Problem(NOT_FOUND, f"{path} is not a path of this host")
-    return problem.response(request.state.request_id)
+    return problem.response(request.state.request_id, request.url.path)

@@ -4,11 +4,15 @@ import asyncio
 
 from starlette.requests import Request
 
+from api_host.host import host_of
 from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
 
 
-async def read_body(request: Request, *, most_bytes: int, timeout_seconds: float) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The whole body. Raises `Problem`, and Starlette's own error if the client went away."""
+    settings = host_of(request).settings
+    most_bytes = settings.api_max_body_bytes
+    timeout_seconds = settings.api_read_timeout_seconds
     body = bytearray()
     size = 0
     try:

@@ -10,7 +10,7 @@ import structlog
 
 from api_host import metrics
 from api_host.catalog import Catalog, Served
-from api_host.errors import ApiError, ModelRefusedError, RegistryAwayError
+from api_host.errors import ApiError, ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.loader import Loader, warm_up
 from api_host.registry import ModelVersion, RegisteredModel, Registry
 from api_host.store import BrokenCopyError, Store
@@ -51,6 +51,7 @@ class Follower:
         self._names = frozenset(names)
         self._refused: dict[str, ModelVersion] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._polling = asyncio.Lock()
         self.recovered = asyncio.Event()
 
     async def run(self) -> None:
@@ -70,6 +71,27 @@ class Follower:
             # Several processes that lost the registry at once do not come back at once.
             await asyncio.sleep(wait * random.uniform(0.8, 1.0))  # noqa: S311
 
+    async def catch_up(self, name: str) -> str | None:
+        """Asks the registry now, and waits until the version that it wants of a model is loaded.
+
+        What is returned says why it does not serve yet; None if it does. Raises `ApiError` if the
+        registry does not answer, wants no version, or wants one that is refused.
+        """
+        await self.recovered.wait()
+        await self._wait_for_load(name)  # It may be of the version that was wanted before.
+        models = await self._poll()
+        wanted = self._catalog.wanted.get(name)
+        if wanted is None:
+            raise NotRegisteredError(f"{name} has no {self._alias} that this host follows")
+        await self._wait_for_load(name)
+        if _is(self._refused.get(name), models[name], wanted):
+            raise ModelRefusedError(self._catalog.problems[name])
+        return self._catalog.problems.get(name)
+
+    async def _wait_for_load(self, name: str) -> None:
+        if name in self._under_way:
+            await asyncio.wait([self._under_way[name]])
+
     async def _recover(self) -> None:
         for copy in await asyncio.to_thread(list, self._store.last_good(self._alias)):
             if isinstance(copy, BrokenCopyError):
@@ -84,8 +106,10 @@ class Follower:
         self._catalog.recovered = True
         self.recovered.set()
 
-    async def _poll(self) -> None:
-        models = await self._registry.models()
+    async def _poll(self) -> dict[str, RegisteredModel]:
+        # One at a time: an answer that took longer is not taken for a newer one.
+        async with self._polling:
+            models = await self._registry.models()
         self._note_back()
         self._catalog.aliases = {name: model.aliases for name, model in models.items()}
         self._catalog.wanted = {
@@ -97,6 +121,7 @@ class Follower:
             self._compare(models[name], version)
         for name in self._names.union(self._catalog.served) - self._catalog.wanted.keys():
             self._note_missing(name, registered=name in models)
+        return models
 
     def _compare(self, model: RegisteredModel, wanted: str) -> None:
         """Starts to load what the registry wants, unless it is there, on its way, or refused."""

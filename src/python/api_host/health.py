@@ -32,23 +32,28 @@ async def livez(_: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """`GET /readyz`: predictions can be made."""
+    check_ready(request)
     catalog = host_of(request).catalog
-    if not catalog.ready:
-        raise Problem(NO_MODEL, _why_not_ready(host_of(request)), retry_after=RETRY_SECONDS)
     models = {name: served.version.version for name, served in catalog.served.items()}
     return json_response({"status": "ready", "models": models})
 
 
 async def ping(request: Request) -> Response:
     """`GET /ping` and `GET /health`, as MLflow's scoring server answers them."""
-    if not host_of(request).catalog.ready:
-        raise Problem(NO_MODEL, _why_not_ready(host_of(request)), retry_after=RETRY_SECONDS)
+    check_ready(request)
     return Response("\n", media_type="application/json")
 
 
 async def version(_: Request) -> Response:
     """`GET /version`: the MLflow whose scoring protocol this host speaks."""
     return Response(SCORING_PROTOCOL, media_type="application/json")
+
+
+def check_ready(request: Request) -> None:
+    """Raises `Problem` as long as no predictions can be made."""
+    host = host_of(request)
+    if not host.catalog.ready:
+        raise Problem(NO_MODEL, _why_not_ready(host), retry_after=RETRY_SECONDS)
 
 
 def describe(host: Host) -> dict[str, Any]:

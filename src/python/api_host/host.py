@@ -9,6 +9,7 @@ from starlette.requests import Request
 from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
 from api_host.extras import Extras
+from api_host.follower import Follower
 from api_host.links import Links
 from api_host.settings import ApiSettings
 
@@ -18,6 +19,7 @@ class Host:
     """The parts of a running API host.
 
     `catalog`: the models that are served.
+    `follower`: what keeps the catalog as the registry wants it.
     `extras`: further versions, loaded when they are asked for.
     `links`: how the other servers are.
     `airflow`: the client of Airflow.
@@ -26,6 +28,7 @@ class Host:
 
     settings: ApiSettings
     catalog: Catalog
+    follower: Follower
     extras: Extras
     links: Links
     airflow: AirflowClient

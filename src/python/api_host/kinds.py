@@ -1,6 +1,7 @@
-"""The types of values that a model's columns may have, as MLflow names them."""
+"""The types of values: of a model's columns, as MLflow names them; of tensors, as v2 does."""
 
 import base64
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-LARGEST_SINGLE = float(np.finfo(np.float32).max)
+from api_host.problems import MOST_ERRORS
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A type of values, as MLflow names it.
+    """A type of values.
 
-    `name`: MLflow's name, for instance "double".
+    `name`: for instance "double" (MLflow's) or "FP64" (v2's).
     `dtype`: numpy's.
     `expected`: what a value must be, for a person.
     `types`: the JSON types that need no further look.
@@ -29,14 +30,77 @@ class Kind:
     types: frozenset[type]
     convert: Callable[[Any], Any]
 
-    def array(self, values: Sequence[Any]) -> NDArray[Any] | None:
-        """All values at once, or None if one of them is not right."""
+    def read(
+        self, values: Sequence[Any] | NDArray[Any]
+    ) -> tuple[NDArray[Any], list[tuple[int, str]]]:
+        """The values in this type, and what is wrong with which of them; the first mistakes only.
+
+        `values`: what JSON holds, or an array of numbers or truths.
+        """
+        if isinstance(values, np.ndarray):
+            array = self._cast(values)
+            return (array, []) if array is not None else self._one_by_one(values.tolist())
+        array = self._all_at_once(values)
+        return (array, []) if array is not None else self._one_by_one(values)
+
+    def _all_at_once(self, values: Sequence[Any]) -> NDArray[Any] | None:
         if not self.types.issuperset(map(type, values)):
             return None
         try:
-            return np.array(values, dtype=self.dtype)
+            wide = np.dtype(np.float64) if self.dtype.kind == "f" else self.dtype
+            return self._cast(np.array(values, dtype=wide))
         except (OverflowError, ValueError):
             return None
+
+    def _cast(self, array: NDArray[Any]) -> NDArray[Any] | None:
+        """The same numbers in this type, or None if one of them is not right."""
+        if array.dtype == self.dtype:
+            return array
+        if array.dtype.kind not in "iuf" or self.dtype.kind not in "iuf":
+            return None
+        if array.dtype == np.float16:
+            array = array.astype(np.float64)  # Or the bounds would have to fit into 16 bits.
+        if self.dtype.kind == "f":
+            fits = (np.abs(array) <= np.finfo(self.dtype).max) | ~np.isfinite(array)
+        else:
+            bounds = np.iinfo(self.dtype)
+            # The upper bound of 64 bits is no double: the first number that is too large is one.
+            top = float(bounds.max) + 1 if array.dtype.kind == "f" else bounds.max + 1
+            fits = (array >= bounds.min) & (array < top)
+        if not fits.all():
+            return None
+        found = array.astype(self.dtype)
+        return found if self.dtype.kind == "f" or np.array_equal(found, array) else None
+
+    def _one_by_one(self, values: Sequence[Any]) -> tuple[NDArray[Any], list[tuple[int, str]]]:
+        good, wrong = [], []
+        for index, value in enumerate(values):
+            try:
+                good.append(self.convert(value))
+            except (ValueError, TypeError, OverflowError):
+                wrong.append((index, f"must be {self.expected}, and is {described(value)}"))
+                if len(wrong) == MOST_ERRORS:
+                    break
+        if wrong:
+            return np.empty(0), wrong
+        return np.array(good, dtype=self.dtype), wrong
+
+
+def described(value: Any) -> str:
+    """A value that is not right, as a message names it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case str():
+            return f"the string {json.dumps(value[:40], ensure_ascii=False)}"
+        case _:
+            return str(value)[:40]
 
 
 def _number(value: Any) -> float:
@@ -47,11 +111,16 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _single(value: Any) -> float:
-    number = _number(value)
-    if np.isfinite(number) and abs(number) > LARGEST_SINGLE:
-        raise OverflowError
-    return number
+def _narrow(dtype: np.dtype[Any]) -> Callable[[Any], float]:
+    largest = float(np.finfo(dtype).max)
+
+    def convert(value: Any) -> float:
+        number = _number(value)
+        if np.isfinite(number) and abs(number) > largest:
+            raise OverflowError
+        return number
+
+    return convert
 
 
 def _whole_number(dtype: np.dtype[Any]) -> Callable[[Any], int]:
@@ -83,7 +152,7 @@ def _text(value: Any) -> str | None:
 
 
 def _bytes(value: Any) -> bytes:
-    return base64.b64decode(value, validate=True)
+    return value if isinstance(value, bytes) else base64.b64decode(value, validate=True)
 
 
 def _moment(value: Any) -> Any:
@@ -100,21 +169,44 @@ def _whole(name: str, dtype: str) -> Kind:
     return Kind(name, numpy, expected, frozenset({int}), _whole_number(numpy))
 
 
+def _small(name: str, dtype: str) -> Kind:
+    numpy = np.dtype(dtype)
+    expected = f"a number that {numpy.itemsize * 8} bits can hold"
+    return Kind(name, numpy, expected, _NUMBERS, _narrow(numpy))
+
+
 _OBJECT = np.dtype(object)
 _NEVER: frozenset[type] = frozenset()
+_NUMBERS: frozenset[type] = frozenset({int, float, type(None)})
+_TEXTS: frozenset[type] = frozenset({str, type(None)})
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("boolean", np.dtype(bool), "true or false", frozenset({bool}), _exactly(bool)),
         _whole("integer", "int32"),
         _whole("long", "int64"),
-        Kind("float", np.dtype("float32"), "a number that 32 bits can hold", _NEVER, _single),
-        Kind(
-            "double", np.dtype("float64"), "a number", frozenset({int, float, type(None)}), _number
-        ),
-        Kind("string", _OBJECT, "a string", frozenset({str, type(None)}), _text),
+        _small("float", "float32"),
+        Kind("double", np.dtype("float64"), "a number", _NUMBERS, _number),
+        Kind("string", _OBJECT, "a string", _TEXTS, _text),
         Kind("binary", _OBJECT, "base64 in a string", _NEVER, _bytes),
         Kind("datetime", np.dtype("datetime64[ns]"), "an ISO 8601 moment", _NEVER, _moment),
     )
 }
 """MLflow's scalar types by name."""
+
+DATATYPES = {
+    kind.name: kind
+    for kind in (
+        Kind("BOOL", np.dtype(bool), "true or false", frozenset({bool}), _exactly(bool)),
+        *(
+            _whole(f"{sign}INT{bits}", f"{sign}int{bits}".lower())
+            for sign in ("", "U")
+            for bits in (8, 16, 32, 64)
+        ),
+        _small("FP16", "float16"),
+        _small("FP32", "float32"),
+        Kind("FP64", np.dtype("float64"), "a number", _NUMBERS, _number),
+        Kind("BYTES", _OBJECT, "a string", _TEXTS, _text),
+    )
+}
+"""The types of tensors by name, for values in JSON."""

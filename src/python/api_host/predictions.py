@@ -1,8 +1,9 @@
 """Predictions and what is served: `/v1/models` and MLflow's `/invocations`."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,6 +21,8 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
+
+Function: TypeAlias = Literal["score", "invoke", "infer"]
 
 RETRY_SECONDS = 5
 """When a caller may ask again for what is not here yet: by then the registry was polled again."""
@@ -54,14 +57,14 @@ async def get_model(request: Request) -> Response:
 async def predict(request: Request) -> Response:
     """`POST /v1/models/{name}/predict`, also by alias and by version."""
     host = host_of(request)
-    return await _answer(request, await _find(host, **request.path_params), "score")
+    return await answer(request, await find(host, **request.path_params), "score")
 
 
 async def invoke(request: Request) -> Response:
     """`POST /invocations`: MLflow's scoring protocol, which knows of one model only."""
     host = host_of(request)
-    served = await _find(host, host.settings.model_name or _only_model(host))
-    return await _answer(request, served, "invoke")
+    served = await find(host, host.settings.model_name or _only_model(host))
+    return await answer(request, served, "invoke")
 
 
 def _only_model(host: Host) -> str:
@@ -77,9 +80,10 @@ def _only_model(host: Host) -> str:
     return names[0]
 
 
-async def _find(
+async def find(
     host: Host, name: str, alias: str | None = None, version: str | None = None
 ) -> Served:
+    """The model that a path names. Raises `Problem`."""
     served = host.catalog.served.get(name)
     if alias is not None and (served is None or alias != served.alias):
         version = host.catalog.aliases.get(name, {}).get(alias)
@@ -114,39 +118,36 @@ async def _extra(host: Host, name: str, version: str) -> Served:
         raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
 
 
-async def _answer(request: Request, served: Served, function: str) -> Response:
-    """Predicts with `served` and nothing else, in a thread."""
+async def answer(request: Request, served: Served, function: Function) -> Response:
+    """Predicts with `served` and nothing else, in a thread.
+
+    `function`: of `scoring`, for the protocol that the caller speaks.
+    """
     host = host_of(request)
     request.state.served = served.version
-    body = await read_body(
-        request,
-        most_bytes=host.settings.api_max_body_bytes,
-        timeout_seconds=host.settings.api_read_timeout_seconds,
-    )
-    content_type = request.headers.get("Content-Type", "")
+    body = await read_body(request)
     seconds = host.settings.api_predict_timeout_seconds
     prediction = asyncio.get_running_loop().run_in_executor(
-        host.threads, _predict, function, served, body, content_type, host.settings.api_max_rows
+        host.threads, _predict, function, served, body, request.headers, host.settings.api_max_rows
     )
     try:
-        content = await asyncio.wait_for(prediction, seconds)
+        return await asyncio.wait_for(prediction, seconds)
     except TimeoutError:
         raise Problem(
             PREDICTION_TIMEOUT,
             f"{served.version.name} did not answer within {seconds:g} s",
             retry_after=RETRY_SECONDS,
         ) from None
-    return Response(content, media_type="application/json")
 
 
 def _predict(
-    function: str, served: Served, body: bytes, content_type: str, most_rows: int
-) -> bytes:
+    function: Function, served: Served, body: bytes, headers: Headers, most_rows: int
+) -> Response:
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import scoring  # noqa: PLC0415
 
-    score = scoring.invoke if function == "invoke" else scoring.score
-    return score(served, body, content_type, most_rows=most_rows)
+    scores = {"score": scoring.score, "invoke": scoring.invoke, "infer": scoring.infer}
+    return scores[function](served, body, headers, most_rows=most_rows)
 
 
 def registry_state(catalog: Catalog) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Problem documents (RFC 9457): every answer that is not a success has this one form."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,9 @@ import msgspec
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+V2 = "/v2"
+"""Below this path a document has the member `error` too, which clients of that protocol show."""
+
 MOST_ERRORS = 100
 """How many mistakes one document names: a body with a million of them is not answered in kind."""
 
@@ -40,6 +43,7 @@ UNKNOWN_TRAINING = Kind("unknown-training", 404, "There is no such training")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This path does not take this method")
 SLOW_BODY = Kind("slow-body", 408, "The body took too long to arrive")
 AMBIGUOUS_MODEL = Kind("ambiguous-model", 409, "Several models are served, and none is named")
+REGISTRY_DECIDES = Kind("registry-decides", 409, "The registry decides what is served")
 KEY_REUSED = Kind("idempotency-key-reused", 422, "The idempotency key belongs to another request")
 BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
 TOO_MANY_ROWS = Kind("too-many-rows", 413, "The request has too many rows")
@@ -115,14 +119,12 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
             document["request_id"] = request_id
         return document
 
-    def response(self, request_id: str | None = None) -> Response:
-        """The HTTP response that says so."""
-        return Response(
-            msgspec.json.encode(self.document(request_id)),
-            self.kind.status,
-            self.headers,
-            MEDIA_TYPE,
-        )
+    def response(self, request_id: str | None = None, path: str = "") -> Response:
+        """The HTTP response that says so to a request for `path`."""
+        document = self.document(request_id)
+        if path == V2 or path.startswith(f"{V2}/"):
+            document["error"] = self.detail
+        return Response(msgspec.json.encode(document), self.kind.status, self.headers, MEDIA_TYPE)
 
 
 def pointer(*steps: str | int) -> str:
@@ -133,3 +135,10 @@ def pointer(*steps: str | int) -> str:
 def too_many_rows(count: int, most: int) -> Problem:
     """What is said to a body with more rows than this host takes at once."""
     return Problem(TOO_MANY_ROWS, f"the body has {count} rows, and may have {most}")
+
+
+def invalid_input(mistakes: Sequence[Mistake]) -> Problem:
+    """What is said to a body with these mistakes, of which there is at least one."""
+    first = mistakes[0]
+    more = f", and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
+    return Problem(INVALID_INPUT, f"{first.pointer} {first.detail}{more}", mistakes=mistakes)

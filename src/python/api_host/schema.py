@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from api_host.errors import ModelRefusedError
-from api_host.kinds import KINDS, Kind
-from api_host.problems import INVALID_INPUT, Mistake, Problem, pointer
+from api_host.kinds import KINDS, Kind, described
+from api_host.problems import Mistake, invalid_input, pointer
 
 Table: TypeAlias = pd.DataFrame | NDArray[Any]
 """What a model predicts from."""
@@ -58,19 +58,19 @@ class Signature:
         """Checks rows: objects where the columns have names, else arrays."""
         mistakes = list(self._misshapen(rows))
         if mistakes:
-            raise _invalid(mistakes)
+            raise invalid_input(mistakes)
         # Optional means that values may be missing, not that the model does without the column.
         if self.named:
             lists = {c.name: [row.get(c.name) for row in rows] for c in self.columns}
         else:
             lists = {c.name: [row[index] for row in rows] for index, c in enumerate(self.columns)}
-        return self._checked(lists, lambda name, row: pointer("rows", row, name))
+        return self.checked(lists, lambda name, row: pointer("rows", row, name))
 
     def from_columns(self, columns: Mapping[str, Any]) -> Table:
         """Checks columns: an object of arrays of the same length."""
         mistakes = list(self._wrong_names(columns, "columns"))
         mistakes += [
-            Mistake(pointer("columns", name), f"must be an array, and is {_described(values)}")
+            Mistake(pointer("columns", name), f"must be an array, and is {described(values)}")
             for name, values in columns.items()
             if not isinstance(values, list)
         ]
@@ -78,10 +78,10 @@ class Signature:
             lengths = ", ".join(f"{name} has {len(values)}" for name, values in columns.items())
             mistakes = [Mistake("/columns", f"must be of one length: {lengths}")]
         if mistakes:
-            raise _invalid(mistakes)
+            raise invalid_input(mistakes)
         nothing = [None] * len(next(iter(columns.values())))
         lists = {c.name: columns.get(str(c.name), nothing) for c in self.columns}
-        return self._checked(lists, lambda name, row: pointer("columns", name, row))
+        return self.checked(lists, lambda name, row: pointer("columns", name, row))
 
     def _misshapen(self, rows: Sequence[Any]) -> Iterable[Mistake]:
         names = {column.name for column in self.columns}
@@ -96,7 +96,7 @@ class Signature:
                     yield Mistake(pointer("rows", index), detail)
             else:
                 form = "an object, column names to values" if self.named else "an array of values"
-                yield Mistake(pointer("rows", index), f"must be {form}, and is {_described(row)}")
+                yield Mistake(pointer("rows", index), f"must be {form}, and is {described(row)}")
 
     def _wrong_names(self, found: Mapping[str, Any], *steps: str | int) -> Iterable[Mistake]:
         if not self.named:
@@ -111,59 +111,23 @@ class Signature:
             if name not in names:
                 yield Mistake(pointer(*steps, name), "is not a column of this model")
 
-    def _checked(
+    def checked(
         self,
-        lists: Mapping[str | int, Sequence[Any]],
+        columns: Mapping[str | int, Sequence[Any] | NDArray[Any]],
         place: Callable[[str | int, int], str],
     ) -> Table:
+        """Checks the values of every column.
+
+        `place`: the JSON Pointer to a value, by its column and row.
+        """
         arrays = {}
         mistakes = []
         for column in self.columns:
-            values = lists[column.name]
-            array = column.kind.array(values)
-            if array is None:
-                array, wrong = _one_by_one(column, values)
-                mistakes += [Mistake(place(column.name, row), detail) for row, detail in wrong]
-            arrays[column.name] = array
+            arrays[column.name], wrong = column.kind.read(columns[column.name])
+            mistakes += [Mistake(place(column.name, row), detail) for row, detail in wrong]
         if mistakes:
-            raise _invalid(mistakes)
+            raise invalid_input(mistakes)
         return self.table(arrays)
-
-
-def _one_by_one(
-    column: Column, values: Sequence[Any]
-) -> tuple[NDArray[Any], list[tuple[int, str]]]:
-    good, wrong = [], []
-    for row, value in enumerate(values):
-        try:
-            good.append(column.kind.convert(value))
-        except (ValueError, TypeError, OverflowError):
-            wrong.append((row, f"must be {column.kind.expected}, and is {_described(value)}"))
-    if wrong:
-        return np.empty(0), wrong
-    return np.array(good, dtype=column.kind.dtype), wrong
-
-
-def _invalid(mistakes: list[Mistake]) -> Problem:
-    first = mistakes[0]
-    more = f", and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
-    return Problem(INVALID_INPUT, f"{first.pointer} {first.detail}{more}", mistakes=mistakes)
-
-
-def _described(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "an object"
-        case list():
-            return "an array"
-        case str():
-            return f"the string {json.dumps(value[:40], ensure_ascii=False)}"
-        case _:
-            return str(value)[:40]
 
 
 def compile_signature(inputs: str | None) -> Signature | None:

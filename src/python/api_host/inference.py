@@ -1,0 +1,75 @@
+"""`/v2`, the Open Inference Protocol: this host, its models, and predictions from tensors."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_host.catalog import Served
+from api_host.documents import json_response
+from api_host.health import check_ready
+from api_host.host import Host, host_of
+from api_host.predictions import answer, find
+from hostkit import release
+
+EXTENSIONS = ("binary_tensor_data", "model_repository")
+PLATFORM = "sklearn_skops"
+
+
+async def get_server(request: Request) -> Response:
+    """`GET /v2`."""
+    return json_response(
+        {
+            "name": host_of(request).settings.host_name,
+            "version": release.VERSION,
+            "extensions": EXTENSIONS,
+        }
+    )
+
+
+async def is_live(_: Request) -> Response:
+    """`GET /v2/health/live`: the process is up."""
+    return json_response({"live": True})
+
+
+async def is_ready(request: Request) -> Response:
+    """`GET /v2/health/ready`: predictions can be made."""
+    check_ready(request)
+    return json_response({"ready": True})
+
+
+async def get_model(request: Request) -> Response:
+    """`GET /v2/models/{name}`, also by version."""
+    host = host_of(request)
+    served = await find(host, **request.path_params)
+    request.state.served = served.version
+    return json_response(_describe(host, served))
+
+
+async def is_model_ready(request: Request) -> Response:
+    """`GET /v2/models/{name}/ready`, also by version: one that is not loaded yet is loaded."""
+    served = await find(host_of(request), **request.path_params)
+    request.state.served = served.version
+    return json_response({"name": served.version.name, "ready": True})
+
+
+async def infer(request: Request) -> Response:
+    """`POST /v2/models/{name}/infer`, also by version."""
+    served = await find(host_of(request), **request.path_params)
+    return await answer(request, served, "infer")
+
+
+def _describe(host: Host, served: Served) -> dict[str, Any]:
+    # Imported here, where a model is loaded already: see predictions.
+    from api_host import columns  # noqa: PLC0415
+
+    name, model = served.version.name, served.model
+    # Any version can be asked for; these are the ones that have a reason to be.
+    known = {served.version.version, *host.catalog.aliases.get(name, {}).values()}
+    return {
+        "name": name,
+        "versions": sorted(known, key=int),
+        "platform": PLATFORM,
+        "inputs": columns.describe_inputs(model.signature),
+        "outputs": columns.describe_outputs(model.outputs),
+    }

@@ -1,0 +1,101 @@
+"""`/v2/repository`: what could be served and why it is not; the registry decides what is."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api_host.bodies import read_body
+from api_host.catalog import Catalog
+from api_host.documents import decode_json, json_response
+from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
+from api_host.host import host_of
+from api_host.predictions import RETRY_SECONDS
+from api_host.problems import (
+    MODEL_REFUSED,
+    NO_MODEL,
+    REGISTRY_AWAY,
+    REGISTRY_DECIDES,
+    UNKNOWN_MODEL,
+    Mistake,
+    Problem,
+    invalid_input,
+)
+
+READY = "READY"
+LOAD_SECONDS = 30.0
+"""How long a caller waits for a model that is being loaded; it is loaded all the same."""
+
+
+async def index(request: Request) -> Response:
+    """`POST /v2/repository/index`."""
+    only_ready = (await _read(request)).get("ready", False)
+    if not isinstance(only_ready, bool):
+        raise invalid_input([Mistake("/ready", "must be true or false")])
+    entries = _entries(host_of(request).catalog)
+    return json_response([each for each in entries if not only_ready or each["state"] == READY])
+
+
+async def load(request: Request) -> Response:
+    """`POST /v2/repository/models/{name}/load`: asks the registry now, and not in a second."""
+    host = host_of(request)
+    name = request.path_params["name"]
+    parameters = (await _read(request)).get("parameters") or {}
+    if parameters:
+        detail = "must be empty: the registry says what a model is"
+        raise invalid_input([Mistake("/parameters", detail)])
+    try:
+        async with asyncio.timeout(LOAD_SECONDS):
+            problem = await host.follower.catch_up(name)
+    except TimeoutError:
+        detail = f"{name} is being loaded still"
+        raise Problem(NO_MODEL, detail, retry_after=RETRY_SECONDS) from None
+    except NotRegisteredError as error:
+        raise Problem(UNKNOWN_MODEL, str(error)) from None
+    except ModelRefusedError as error:
+        raise Problem(MODEL_REFUSED, f"{name}: {error}") from None
+    except RegistryAwayError as error:
+        raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
+    if problem is not None:
+        raise Problem(NO_MODEL, f"{name}: {problem}", retry_after=RETRY_SECONDS)
+    return Response()
+
+
+async def unload(request: Request) -> Response:
+    """`POST /v2/repository/models/{name}/unload`, which this host does not do."""
+    host = host_of(request)
+    name = request.path_params["name"]
+    if name not in host.catalog.names():
+        raise Problem(UNKNOWN_MODEL, f"{name} is not served")
+    raise Problem(
+        REGISTRY_DECIDES,
+        f"{name} is served because the registry's alias {host.settings.model_alias} says so: move"
+        " the alias to serve another version; to serve none, name only other models in"
+        " MODEL_NAMES and restart this host",
+    )
+
+
+async def _read(request: Request) -> dict[str, Any]:
+    body = await read_body(request)
+    document = decode_json(body) if body.strip() else {}
+    if not isinstance(document, dict):
+        raise invalid_input([Mistake("", "must be an object")])
+    return document
+
+
+def _entries(catalog: Catalog) -> Iterable[dict[str, Any]]:
+    for name in catalog.names():
+        served, wanted = catalog.served.get(name), catalog.wanted.get(name)
+        reason = catalog.problems.get(name, "")
+        is_wanted = served is not None and wanted in (None, served.version.version)
+        if served:
+            why = reason if is_wanted else ""
+            yield _entry(name, served.version.version, READY, why)
+        if not is_wanted:
+            yield _entry(name, wanted or "", "UNAVAILABLE", reason or "it is being loaded")
+
+
+def _entry(name: str, version: str, state: str, reason: str) -> dict[str, Any]:
+    return {"name": name, "version": version, "state": state, "reason": reason}

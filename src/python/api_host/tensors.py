@@ -1,0 +1,412 @@
+"""Tensors of the Open Inference Protocol v2: values in JSON, or bytes that follow the JSON."""
+
+import json
+import re
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from api_host.kinds import DATATYPES, Kind, described
+from api_host.problems import (
+    INVALID_BODY,
+    INVALID_HEADER,
+    PREDICTION_FAILED,
+    UNSUPPORTED_MEDIA_TYPE,
+    Mistake,
+    Problem,
+    invalid_input,
+    pointer,
+    too_many_rows,
+)
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+"""The header that says how many bytes of a body are JSON; all that follows is binary data."""
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+LARGEST_DIMENSION = 2**64 - 1
+
+_LENGTH = struct.Struct("<I")
+_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+_NOT_HERE = ("classification", "shared_memory_region")
+"""Parameters of Triton's extensions without which the answer would be another one."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input.
+
+    `index`: its place among the inputs.
+    `shape`: rows, or rows and columns.
+    `array`: its elements, row by row, in one dimension.
+    `nested`: whether the JSON holds an array a row.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    array: NDArray[Any]
+    nested: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns it has."""
+        return self.shape[1] if len(self.shape) > 1 else 1
+
+    def place(self, index: int) -> str:
+        """The JSON Pointer to an element; one of binary data is named as if it were in JSON."""
+        steps = divmod(index, self.width) if self.nested else (index,)
+        return pointer("inputs", self.index, "data", *steps)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An output that the caller asks for, and whether as binary data."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request.
+
+    `id`: the caller's name for it; None if it has none.
+    `outputs`: what is asked for; empty for all that there is.
+    `binary`: whether outputs that are not named are to be binary data.
+    """
+
+    id: str | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Wanted, ...]
+    binary: bool
+
+
+class _Input(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] | None = None
+    data: Any = UNSET
+
+    @property
+    def binary_size(self) -> Any:
+        return (self.parameters or {}).get("binary_data_size")
+
+
+class _Output(msgspec.Struct):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _Request(msgspec.Struct):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[_Output] | None = None
+
+
+def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
+    """What is asked. Raises `Problem`.
+
+    `most_rows`: how many rows a tensor may have.
+    """
+    encoding = headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the body is {encoding}: send it uncompressed")
+    text, binary = _split(body, headers.get(JSON_LENGTH))
+    request = _read(text)
+    mistakes: list[Mistake] = []
+    default = _flag(request.parameters, "binary_data_output", mistakes)
+    outputs = tuple(_wanted(request.outputs or (), default=default, mistakes=mistakes))
+    inputs = tuple(_tensors(request.inputs, binary, most_rows, mistakes))
+    if not request.inputs:
+        mistakes.append(Mistake("/inputs", "must have at least one tensor"))
+    if mistakes:
+        raise invalid_input(mistakes)
+    return Question(request.id, inputs, outputs, default)
+
+
+def encode(
+    outputs: Mapping[str, NDArray[Any]], question: Question, name: str, version: str
+) -> Response:
+    """The answer: those of the outputs that the question wants, in its order.
+
+    `name`, `version`: of the model.
+    Raises `Problem` if there is no such output.
+    """
+    wanted = question.outputs or [Wanted(output, question.binary) for output in outputs]
+    mistakes = [
+        Mistake(pointer("outputs", index, "name"), f"must be one of {', '.join(outputs)}")
+        for index, output in enumerate(wanted)
+        if output.name not in outputs
+    ]
+    if mistakes:
+        raise invalid_input(mistakes)
+    tensors, binaries = [], []
+    for output in wanted:
+        array = outputs[output.name]
+        tensor: dict[str, Any] = {
+            "name": output.name,
+            "shape": array.shape,
+            "datatype": datatype(array.dtype),
+        }
+        if output.binary:
+            binaries.append(_to_binary(array))
+            tensor["parameters"] = {"binary_data_size": len(binaries[-1])}
+        else:
+            tensor["data"] = _to_json(output.name, array)
+        tensors.append(tensor)
+    document = {"model_name": name, "model_version": version, "outputs": tensors}
+    if question.id is not None:
+        document["id"] = question.id
+    text = msgspec.json.encode(document)
+    if not binaries:
+        return Response(text, media_type=JSON)
+    headers = {JSON_LENGTH: str(len(text))}
+    return Response(b"".join([text, *binaries]), headers=headers, media_type=BINARY)
+
+
+def datatype(dtype: np.dtype[Any]) -> str:
+    """The protocol's name for numpy's type."""
+    return _NAMES.get(dtype, "BYTES")
+
+
+_NAMES = {kind.dtype: name for name, kind in DATATYPES.items()}
+
+
+def _split(body: bytes, length: str | None) -> tuple[bytes, memoryview]:
+    if length is None:
+        return body, memoryview(b"")
+    if not _DIGITS.fullmatch(length) or int(length) > len(body):
+        raise Problem(
+            INVALID_HEADER,
+            f"{JSON_LENGTH} must be the length of the JSON, from 0 to {len(body)}",
+        )
+    return body[: int(length)], memoryview(body)[int(length) :]
+
+
+def _read(text: bytes) -> _Request:
+    try:
+        try:
+            return msgspec.json.decode(text, type=_Request)
+        except msgspec.DecodeError:
+            if b"NaN" not in text and b"Infinity" not in text:
+                raise
+            return _read_lenient(text)
+    except msgspec.ValidationError as error:
+        raise invalid_input([_mistake(str(error))]) from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Problem(INVALID_BODY, f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise Problem(INVALID_BODY, "the body is nested too deeply") from None
+
+
+def _read_lenient(text: bytes) -> _Request:
+    """Reads NaN and Infinity too, which Triton's client writes although JSON has no such words."""
+    document = json.loads(text)
+    msgspec.json.encode(document)  # Refuses halves of surrogate pairs, as msgspec's decoder does.
+    return msgspec.convert(document, _Request)
+
+
+def _mistake(sentence: str) -> Mistake:
+    """What msgspec says of a body that is JSON, and no request."""
+    detail, _, path = sentence.partition(" - at `$")
+    steps = (name or index for name, index in _STEP.findall(path))
+    return Mistake(pointer(*steps), f"is not right: {detail[:1].lower()}{detail[1:]}")
+
+
+def _flag(
+    parameters: Mapping[str, Any] | None, name: str, mistakes: list[Mistake], *steps: str | int
+) -> bool:
+    value = (parameters or {}).get(name, False)
+    if not isinstance(value, bool):
+        place = pointer(*steps, "parameters", name)
+        mistakes.append(Mistake(place, f"must be true or false, and is {described(value)}"))
+    return value is True
+
+
+def _wanted(
+    outputs: Iterable[_Output], *, default: bool, mistakes: list[Mistake]
+) -> Iterable[Wanted]:
+    for index, output in enumerate(outputs):
+        parameters = {"binary_data": default, **(output.parameters or {})}
+        mistakes += _unknown(parameters, "outputs", index)
+        yield Wanted(output.name, _flag(parameters, "binary_data", mistakes, "outputs", index))
+
+
+def _unknown(parameters: Mapping[str, Any] | None, *steps: str | int) -> Iterable[Mistake]:
+    for name in _NOT_HERE:
+        if name in (parameters or {}):
+            yield Mistake(
+                pointer(*steps, "parameters", name), "is of an extension that this host has not"
+            )
+
+
+def _binaries(inputs: Sequence[_Input], binary: memoryview) -> list[memoryview | None]:
+    """The binary data of each input; None for one that has values in JSON."""
+    found: list[memoryview | None] = []
+    start = 0
+    for index, given in enumerate(inputs):
+        size = given.binary_size
+        if size is None:
+            found.append(None)
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise invalid_input([_missized(index, "must be a whole number, not negative")])
+        left = len(binary) - start
+        if size > left:
+            detail = f"is {size}, and {left} bytes are left after the JSON"
+            raise invalid_input([_missized(index, detail)])
+        found.append(binary[start : start + size])
+        start += size
+    if start != len(binary):
+        detail = f"is followed by {len(binary)} bytes, and the inputs have {start}"
+        raise invalid_input([Mistake("", detail)])
+    return found
+
+
+def _tensors(
+    inputs: Sequence[_Input], binary: memoryview, most_rows: int, mistakes: list[Mistake]
+) -> Iterable[Tensor]:
+    for index, (given, data) in enumerate(zip(inputs, _binaries(inputs, binary), strict=True)):
+        mistakes += _unknown(given.parameters, "inputs", index)
+        try:
+            kind, count = _check(index, given, most_rows)
+            if data is None:
+                yield _from_json(index, given, kind, count)
+            else:
+                yield _from_binary(index, given, kind, count, data)
+        except _WrongInput as error:
+            mistakes += error.mistakes
+
+
+class _WrongInput(Exception):  # noqa: N818 - it becomes a part of a Problem
+    """What is wrong with one input: the others are looked at too."""
+
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__()
+        self.mistakes = mistakes
+
+
+def _missized(index: int, detail: str) -> Mistake:
+    return Mistake(pointer("inputs", index, "parameters", "binary_data_size"), detail)
+
+
+def _check(index: int, given: _Input, most_rows: int) -> tuple[Kind, int]:
+    """The type and the number of elements that an input says it has."""
+    kind = DATATYPES.get(given.datatype)
+    if kind is None:
+        detail = f"must be one of {', '.join(DATATYPES)}, and is {described(given.datatype)}"
+        raise _WrongInput(Mistake(pointer("inputs", index, "datatype"), detail))
+    place = pointer("inputs", index, "shape")
+    if len(given.shape) not in (1, 2):
+        detail = f"must be [rows] or [rows, columns], and has {len(given.shape)} dimensions"
+        raise _WrongInput(Mistake(place, detail))
+    if not all(0 <= dimension <= LARGEST_DIMENSION for dimension in given.shape):
+        raise _WrongInput(Mistake(place, f"must have numbers from 0 to {LARGEST_DIMENSION}"))
+    rows = given.shape[0]
+    if rows > most_rows:
+        raise too_many_rows(rows, most_rows)
+    if rows == 0:
+        raise _WrongInput(Mistake(place, "must have at least one row"))
+    return kind, rows * given.shape[-1] if len(given.shape) > 1 else rows
+
+
+def _from_json(index: int, given: _Input, kind: Kind, count: int) -> Tensor:
+    place = pointer("inputs", index, "data")
+    data = given.data
+    if data is UNSET:
+        raise _WrongInput(Mistake(place, "is missing, and there is no binary_data_size"))
+    if not isinstance(data, list):
+        raise _WrongInput(Mistake(place, f"must be an array, and is {described(data)}"))
+    nested = len(given.shape) > 1 and bool(data) and isinstance(data[0], list)
+    if nested:
+        width = given.shape[1]
+        wrong = [
+            Mistake(f"{place}/{row}", f"must be an array of {width} values")
+            for row, values in enumerate(data)
+            if not isinstance(values, list) or len(values) != width
+        ]
+        if wrong:
+            raise _WrongInput(*wrong)
+        data = list(chain.from_iterable(data))
+    if len(data) != count:
+        detail = f"must have {count} values, as the shape says, and has {len(data)}"
+        raise _WrongInput(Mistake(place, detail))
+    array, mistakes = kind.read(data)
+    tensor = Tensor(index, given.name, tuple(given.shape), array, nested)
+    if mistakes:
+        raise _WrongInput(*(Mistake(tensor.place(at), detail) for at, detail in mistakes))
+    return tensor
+
+
+def _from_binary(index: int, given: _Input, kind: Kind, count: int, data: memoryview) -> Tensor:
+    if given.data is not UNSET:
+        raise _WrongInput(_missized(index, "must not be there, as there is data"))
+    size = count * kind.dtype.itemsize
+    if kind.dtype.hasobject:
+        array = np.array(list(_texts(index, data, count)), dtype=object)
+    elif len(data) != size:
+        detail = f"must be {size}, for {count} of {kind.name}, and is {len(data)}"
+        raise _WrongInput(_missized(index, detail))
+    elif kind.name == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise _WrongInput(_missized(index, "is of bytes that are not all 0 or 1"))
+    else:
+        array = np.frombuffer(data, kind.dtype)
+    return Tensor(index, given.name, tuple(given.shape), array)
+
+
+def _texts(index: int, data: memoryview, count: int) -> Iterable[bytes]:
+    start = 0
+    for _ in range(count):
+        head = start + _LENGTH.size
+        end = head + _LENGTH.unpack_from(data, start)[0] if head <= len(data) else head
+        if end > len(data):
+            detail = f"is too small for {count} elements and their lengths"
+            raise _WrongInput(_missized(index, detail))
+        yield bytes(data[head:end])
+        start = end
+    if start != len(data):
+        detail = f"is {len(data)}, and {count} elements end after {start} bytes"
+        raise _WrongInput(_missized(index, detail))
+
+
+def _to_binary(array: NDArray[Any]) -> bytes:
+    if datatype(array.dtype) != "BYTES":
+        return array.tobytes()
+    texts = [_bytes(value) for value in array.ravel().tolist()]
+    return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
+
+
+def _to_json(name: str, array: NDArray[Any]) -> list[Any]:
+    """The elements; msgspec writes NaN as null."""
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise Problem(
+            PREDICTION_FAILED,
+            f"{name} holds infinity, which JSON cannot: ask for it with binary_data",
+        )
+    values: list[Any] = array.ravel().tolist()
+    if datatype(array.dtype) != "BYTES":
+        return values
+    try:
+        return [_bytes(value).decode() for value in values]
+    except UnicodeDecodeError:
+        raise Problem(
+            PREDICTION_FAILED,
+            f"{name} holds bytes that are not UTF-8: ask for it with binary_data",
+        ) from None
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
