@@ -46,7 +46,8 @@ def test_all_that_is_started_at_boot_can_be_put_in_order(host: str, tmp_path: Pa
     if host == "api-host":
         generator.write_socket(tmp_path / "etc/systemd/system", {})
     installable = [name for name in names if "@" not in name]
-    subprocess.run(["systemctl", f"--root={tmp_path}", "--quiet", "enable", *installable], check=True)
+    enable = ["systemctl", f"--root={tmp_path}", "--quiet", "enable", *installable]
+    subprocess.run(enable, check=True)
     result = analyze(tmp_path, "verify", "--man=no", "multi-user.target")
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 

@@ -5,8 +5,17 @@ import shutil
 import pytest
 
 from dev_hosts.fixtures import airflow, api, hosts, mlflow, pexes, progress
+from dev_hosts.hosts import Hosts
+from dev_hosts.journey import Journey, travel
+from dev_hosts.progress import Progress
 
 __all__ = ["airflow", "api", "hosts", "mlflow", "pexes", "progress"]
+
+
+@pytest.fixture(scope="session")
+def journey(hosts: Hosts, progress: Progress) -> Journey:
+    """The way of the shipped example, as its first training went it."""
+    return travel(hosts, progress)
 
 
 @pytest.fixture(scope="session")

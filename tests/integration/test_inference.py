@@ -7,17 +7,16 @@ import pytest
 import tritonclient.http as v2
 
 from dev_hosts.hosts import Hosts
-from dev_hosts.journey import travel
-from dev_hosts.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("journey")
 
 ROWS = np.array([[5.1, 3.5, 1.4, 0.2], [6.9, 3.1, 5.4, 2.1]])
 OUTPUT = "output-0"
 
 
-@pytest.fixture(scope="module")
-def client(hosts: Hosts, progress: Progress) -> v2.InferenceServerClient:
+@pytest.fixture
+def client(hosts: Hosts) -> v2.InferenceServerClient:
     """Triton's client of an API that serves iris."""
-    travel(hosts, progress)
     return v2.InferenceServerClient(hosts.urls["api"].removeprefix("http://"))
 
 

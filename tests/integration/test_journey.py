@@ -8,7 +8,7 @@ import pytest
 
 from dev_hosts.errors import JourneyError
 from dev_hosts.hosts import Hosts
-from dev_hosts.journey import Version, predict, train, travel, wait_until_served
+from dev_hosts.journey import Journey, Version, predict, train, wait_until_served
 from dev_hosts.progress import Progress
 from tests.integration.load import predicting
 from tests.integration.tables import EXAMPLE, write_learnable, write_random
@@ -27,9 +27,8 @@ def train_weather(
 
 
 def test_the_shipped_example_is_trained_promoted_served_and_predicts(
-    hosts: Hosts, progress: Progress
+    journey: Journey,
 ) -> None:
-    journey = travel(hosts, progress)
     assert journey.outcome.promoted
     assert journey.model.name == "iris"
     assert journey.model.alias == "champion"

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev_hosts.hosts import Hosts
-from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
-from dev_hosts.progress import Progress
 
 README = Path("README.md").read_text()
 COMMANDS = [
@@ -27,13 +25,6 @@ def commands(beginning: str) -> list[str]:
     return [command for command in COMMANDS if command.startswith(beginning)]
 
 
-@pytest.fixture(scope="module")
-def trained(hosts: Hosts, progress: Progress) -> Hosts:
-    """The hosts as ./dev leaves them: with a model of the shipped example."""
-    travel(hosts, progress)
-    return hosts
-
-
 def test_every_command_is_run_by_one_of_the_tests_below() -> None:
     assert set(COMMANDS) == {*commands("./"), *commands("curl "), *commands("dist/")}
     assert len(COMMANDS) >= 8
@@ -44,9 +35,10 @@ def test_what_builds_and_starts_is_run_by_ci(command: str) -> None:
     assert re.search(rf"{re.escape(command)}(?= |$)", Path(".ci/run").read_text(), re.MULTILINE)
 
 
+@pytest.mark.usefixtures("journey")
 @pytest.mark.parametrize("command", commands("curl "))
-def test_what_asks_a_host_gets_its_answer(trained: Hosts, curl: str, command: str) -> None:
-    here = command.replace("http://127.0.0.1:8000", trained.urls["api"])
+def test_what_asks_a_host_gets_its_answer(hosts: Hosts, curl: str, command: str) -> None:
+    here = command.replace("http://127.0.0.1:8000", hosts.urls["api"])
     assert here != command
     answer = subprocess.run(
         [curl, *shlex.split(here)[1:], "--silent", "--show-error", "--noproxy", "*"],
