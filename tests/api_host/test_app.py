@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.neighbors import KNeighborsRegressor
 
 from api_host.settings import ApiSettings
-from tests.api_host.conftest import Start, until, until_served
+from tests.api_host.conftest import Start, save, until, until_served
 from tests.api_host.registry_server import RegistryServer
 from tests.docs.pages import documented_metrics, documented_process_metrics, shown_metrics
 
@@ -185,6 +188,25 @@ async def test_invocations_with_several_models(
         await until_served(api, "1", "other")
         answer = await api.post("/invocations", json=body)
         assert answer.headers["Tripod-Model"] == "other/1"
+
+
+async def test_more_than_a_model_can_answer_is_refused_and_all_else_answers(
+    registry: RegistryServer, settings: ApiSettings, start: Start, tmp_path: Path
+) -> None:
+    x = pd.DataFrame(np.random.default_rng(0).random((20_000, 4)), columns=list(ROW))
+    slow = KNeighborsRegressor(n_neighbors=50, algorithm="brute").fit(x, x.sum(axis=1))
+    registry.promote("slow", save(slow, tmp_path / "slow", x))
+    rows = {"rows": [ROW] * 20}
+    async with start(settings.model_copy(update={"api_max_waiting": 5})) as api:
+        await until_served(api, "1", "slow")
+        calls = [api.post("/v1/models/slow/predict", json=rows) for _ in range(30)]
+        *answers, health = await asyncio.gather(*calls, api.get("/livez"))
+    assert health.status_code == 200
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) < 30
+    for answer in refused:
+        assert_problem(answer, 503, "overloaded")
+        assert answer.headers["Retry-After"] == "1"
 
 
 async def test_what_is_served(api: httpx.AsyncClient) -> None:

@@ -254,7 +254,7 @@ def test_bytes_are_what_the_column_says() -> None:
                 for index, (name, value) in enumerate(found.items())
             ],
             signature,
-        )
+        ).natural()
 
     row = table().iloc[0].tolist()
     assert row == ["é", b"\xff", pd.Timestamp("2020-01-01")]

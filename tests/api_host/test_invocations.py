@@ -118,7 +118,7 @@ def by_mlflow(body: str, schema: Schema | None, media_type: str) -> Any:
 def by_us(body: str, schema: Schema | None, media_type: str) -> Any:
     signature = compile_signature(None if schema is None else schema.to_json())
     try:
-        return decode(body.encode(), media_type, signature)
+        return decode(body.encode(), media_type, signature).natural()
     except Problem:
         return None
 

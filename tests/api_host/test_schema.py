@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from api_host.codecs import decode
 from api_host.errors import ModelRefusedError
 from api_host.problems import Problem
-from api_host.schema import Signature, Table, compile_signature
+from api_host.schema import Signature, compile_signature
+from api_host.table import Natural
 
 COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "boolean": st.booleans(),
@@ -39,9 +40,9 @@ ALL = signature_of(**{name: name for name in COLUMNS})
 IRIS = signature_of(petal_length="double", petal_width="double")
 
 
-def read(document: Any, signature: Signature | None = IRIS, *, most_rows: int = 10) -> Table:
+def read(document: Any, signature: Signature | None = IRIS, *, most_rows: int = 10) -> Natural:
     body = json.dumps(document).encode()
-    return decode(body, "application/json", signature, most_rows=most_rows)
+    return decode(body, "application/json", signature, most_rows=most_rows).natural()
 
 
 def mistakes_of(document: Any, signature: Signature = IRIS) -> Mapping[str, str]:
@@ -71,7 +72,7 @@ def test_rows_columns_and_csv_are_the_same(rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     body = text.getvalue().encode()
-    pd.testing.assert_frame_equal(decode(body, "text/csv", ALL, most_rows=10), expected)
+    pd.testing.assert_frame_equal(decode(body, "text/csv", ALL, most_rows=10).natural(), expected)
 
 
 def test_everything_that_is_wrong_is_named_at_once() -> None:

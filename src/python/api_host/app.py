@@ -1,7 +1,6 @@
 """The application: its routes, and what runs beside them from its start to its end."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from api_host.errors import AirflowAwayError
 from api_host.extras import Extras
 from api_host.follower import Follower
 from api_host.host import Host
+from api_host.lanes import Lanes, Limits
 from api_host.links import Links, links_of
 from api_host.loader import Loader
 from api_host.metrics import metrics
@@ -36,6 +36,9 @@ REGISTRY_TIMEOUT_SECONDS = 10.0
 AIRFLOW_TIMEOUT_SECONDS = 10.0
 RECOVERY_SECONDS = 60.0
 """How long the last good copies of the models may take to load before this host answers."""
+
+MOST_THREADS = 64
+"""Enough that models which take long leave threads to the others; most are never started."""
 
 RETRY_SECONDS = 5
 
@@ -112,7 +115,7 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
             )
         )
         checks = await stack.enter_async_context(httpx.AsyncClient(verify=trusted))
-        threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="predict")
+        threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="predict")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         catalog = Catalog()
         registry = Registry(mlflow)
@@ -143,6 +146,7 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
                 username=settings.airflow_username,
                 password=settings.airflow_password.get_secret_value(),
             ),
+            lanes=Lanes(Limits(settings.api_max_waiting, settings.api_batch_rows), threads),
             threads=threads,
         )
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:  # Scikit-learn takes seconds to import: not before this host 
     from api_host.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Served:
-    """A model version that is loaded.
+    """A model version that is loaded; loaded again, it is another one.
 
     `alias`: by which it is followed; None for one that was asked for by its number.
     `since`: when it was loaded.

@@ -17,7 +17,8 @@ from api_host.problems import (
     Problem,
     too_many_rows,
 )
-from api_host.schema import Signature, Table
+from api_host.schema import Signature
+from api_host.table import Table
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -31,6 +32,8 @@ def decode(body: bytes, content_type: str, signature: Signature | None, *, most_
     """
     match content_type.partition(";")[0].strip().lower():
         case "application/json":
+            if (table := _simple(body, signature, most_rows)) is not None:
+                return table
             document = decode_json(body)
         case "text/csv":
             document = {"rows": _csv_rows(body, signature)}
@@ -51,6 +54,16 @@ def decode(body: bytes, content_type: str, signature: Signature | None, *, most_
     raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
 
 
+def _simple(body: bytes, signature: Signature | None, most_rows: int) -> Table | None:
+    if signature is None or signature.reader is None:
+        return None
+    matrix = signature.reader.read(body)
+    if matrix is None:
+        return None
+    _check_count(len(matrix), most_rows)
+    return signature.of_numbers(matrix)
+
+
 def _check_count(count: int, most_rows: int) -> None:
     if count > most_rows:
         raise too_many_rows(count, most_rows)
@@ -63,8 +76,8 @@ def _unchecked(values: Any) -> Table:
     # A model that was logged without a signature: only the model itself knows what is right.
     try:
         if isinstance(values, list) and isinstance(values[0], list):
-            return np.array(values)
-        return pd.DataFrame(values)
+            return Table(np.array(values))
+        return Table(pd.DataFrame(values))
     except (ValueError, TypeError) as error:
         raise Problem(INVALID_INPUT, f"the body is not a table: {error}") from None
 

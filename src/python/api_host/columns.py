@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from api_host.kinds import KINDS, Kind
 from api_host.problems import INVALID_INPUT, Mistake, Problem, invalid_input, pointer
-from api_host.schema import Signature, Table
+from api_host.schema import Signature
+from api_host.table import Table
 from api_host.tensors import Tensor, datatype
 
 INPUT = "input-0"
@@ -74,6 +75,11 @@ def _from_one(tensor: Tensor, signature: Signature) -> Table:
     if width != len(columns):
         detail = f"must be [rows, {len(columns)}], as the model has {len(columns)} columns"
         raise invalid_input([Mistake(pointer("inputs", 0, "shape"), detail)])
+    if signature.doubles and tensor.array.dtype == np.float64:
+        # Binary data may begin anywhere in a body.
+        return signature.of_numbers(
+            np.require(tensor.array.reshape(-1, width), requirements=("C", "A"))
+        )
     position = {column.name: index for index, column in enumerate(columns)}
     return signature.checked(
         {c.name: _values(tensor.array[position[c.name] :: width], c.kind) for c in columns},
@@ -135,9 +141,9 @@ def _unchecked(tensors: Sequence[Tensor]) -> Table:
     # A model that was logged without a signature: only the model itself knows what is right.
     first = tensors[0]
     if len(tensors) == 1 and len(first.shape) > 1:
-        return first.array.reshape(first.shape)
+        return Table(first.array.reshape(first.shape))
     columns = {tensor.name: _values(tensor.array, KINDS["string"]) for tensor in tensors}
     try:
-        return pd.DataFrame(columns)
+        return Table(pd.DataFrame(columns))
     except ValueError as error:
         raise Problem(INVALID_INPUT, f"the inputs are not a table: {error}") from None

@@ -10,6 +10,7 @@ from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
 from api_host.extras import Extras
 from api_host.follower import Follower
+from api_host.lanes import Lanes
 from api_host.links import Links
 from api_host.settings import ApiSettings
 
@@ -23,6 +24,7 @@ class Host:
     `extras`: further versions, loaded when they are asked for.
     `links`: how the other servers are.
     `airflow`: the client of Airflow.
+    `lanes`: the ways to the models.
     `threads`: where predictions run, so that nothing else waits for them.
     """
 
@@ -32,6 +34,7 @@ class Host:
     extras: Extras
     links: Links
     airflow: AirflowClient
+    lanes: Lanes
     threads: Executor
 
 

@@ -17,11 +17,12 @@ from api_host.enforcement import enforce, invalid
 from api_host.kinds import Kind
 from api_host.problems import UNSUPPORTED_MEDIA_TYPE, Problem
 from api_host.schema import Signature
+from api_host.table import Table
 
 FORMS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 
 
-def decode(body: bytes, content_type: str, signature: Signature | None) -> Any:
+def decode(body: bytes, content_type: str, signature: Signature | None) -> Table:
     """What the model predicts from. Raises `Problem`."""
     media_type, *parameters = (part.strip() for part in content_type.split(";"))
     _check_parameters(parameters)
@@ -36,7 +37,7 @@ def decode(body: bytes, content_type: str, signature: Signature | None) -> Any:
                 f"the content type is {content_type or 'not given'};"
                 " it must be application/json or text/csv",
             )
-    return found if signature is None else enforce(found, signature)
+    return Table(found if signature is None else enforce(found, signature))
 
 
 def encode(predictions: Any) -> bytes:

@@ -86,6 +86,19 @@ class Kind:
         return np.array(good, dtype=self.dtype), wrong
 
 
+@dataclass(frozen=True)
+class Column:
+    """An input of a model.
+
+    `name`: of the column; its position where the signature has no names.
+    `required`: whether every request must have it.
+    """
+
+    name: str | int
+    kind: Kind
+    required: bool = True
+
+
 def described(value: Any) -> str:
     """A value that is not right, as a message names it."""
     match value:

@@ -26,6 +26,15 @@ SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 ROWS = Counter("tripod_api_predicted_rows", "Rows predicted.", ("model", "version"))
+BATCHES = Histogram(
+    "tripod_api_batch_requests",
+    "Requests that one call of a model answered; those that need no thread are not counted.",
+    ("model",),
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+REFUSED = Counter(
+    "tripod_api_refused_predictions", "Predictions refused as too many waited.", ("model",)
+)
 SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
 SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
 PROBLEMS = Counter(

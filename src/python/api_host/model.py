@@ -1,19 +1,23 @@
 """A model in memory: loaded from a copy without running its code, then asked for predictions."""
 
 import json
-from collections.abc import Collection
+import math
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 import skops.io
 import yaml  # type: ignore[import-untyped]
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from api_host.errors import ModelRefusedError
-from api_host.schema import Signature, Table, compile_signature
+from api_host.schema import Signature, compile_signature
+from api_host.table import Natural, Table
 
 TRUSTED_TYPES = frozenset(
     {
@@ -105,23 +109,46 @@ def describe(text: bytes) -> Description:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How a model did on its own input example.
+
+    `joins`: whether rows of several requests may be given to it in one call.
+    `seconds`: that one row took.
+    """
+
+    joins: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Model:
     """A model that is ready to predict.
 
     `signature`: what it takes; None if it was logged without one.
     `inputs`, `outputs`: the same as MLflow writes it, for callers to read.
     `example`: rows that were logged with it: objects where the columns have names, else arrays.
+    `trial`: how it did on them; None if there are none.
     """
 
     signature: Signature | None
     inputs: Any
     outputs: Any
     example: list[Any]
-    _predict: Any
+    trial: Trial | None
+    _predict: Callable[[Natural], Any]
+
+    @property
+    def joins(self) -> bool:
+        """Whether rows of several requests may be given to it in one call."""
+        return self.trial is not None and self.trial.joins
+
+    def seconds(self, rows: int) -> float:
+        """How long a prediction of so many rows takes at most."""
+        return self.trial.seconds * rows if self.trial else math.inf
 
     def predict(self, table: Table) -> Any:
         """The predictions, one a row."""
-        return self._predict(table)
+        return self._predict(table.natural())
 
 
 def load(folder: Path, trusted: Collection[str] = ()) -> Model:
@@ -133,17 +160,18 @@ def load(folder: Path, trusted: Collection[str] = ()) -> Model:
         raise ModelRefusedError(f"its function is {function}, and predict is what is served")
     if not hasattr(estimator, function):
         raise ModelRefusedError(f"a {type(estimator).__name__} has no {function}")
-    signature = description.signature or _Signature()
-    model = Model(
-        compile_signature(signature.inputs),
-        _decoded(signature.inputs),
-        _decoded(signature.outputs),
-        _example(folder / description.example) if description.example else [],
-        getattr(estimator, function),
+    described = description.signature or _Signature()
+    signature = compile_signature(described.inputs)
+    example = _example(folder / description.example) if description.example else []
+    predict = getattr(estimator, function)
+    return Model(
+        signature,
+        _decoded(described.inputs),
+        _decoded(described.outputs),
+        example,
+        _try(predict, signature, example) if example else None,
+        predict,
     )
-    if model.example:
-        _try(model)
-    return model
 
 
 def _example(path: Path) -> list[Any]:
@@ -155,13 +183,34 @@ def _example(path: Path) -> list[Any]:
         raise ModelRefusedError(f"its input example cannot be read: {error!r}") from None
 
 
-def _try(model: Model) -> None:
+def _try(
+    predict: Callable[[Natural], Any], signature: Signature | None, example: list[Any]
+) -> Trial:
     try:
-        rows = model.example
-        table = model.signature.from_rows(rows) if model.signature else pd.DataFrame(rows)
-        model.predict(table)
+        if signature is None:
+            predict(pd.DataFrame(example))
+            return Trial(joins=False, seconds=math.inf)
+        together = predict(signature.from_rows(example).natural())
+        one = signature.from_rows(example[:1])
+        start = time.perf_counter()
+        alone = predict(one.natural())
+        seconds = time.perf_counter() - start
     except Exception as error:
         raise ModelRefusedError(f"it cannot predict from its own input example: {error}") from error
+    return Trial(joins=_same(together, alone, 1), seconds=seconds)
+
+
+def _same(together: Any, alone: Any, rows: int) -> bool:
+    """Whether the first rows got the same predictions as without the others."""
+    if isinstance(together, list):
+        pairs = zip(together, alone, strict=True)
+        return all(_same(all_of_it, part, rows) for all_of_it, part in pairs)
+    first, part = np.asarray(together)[:rows], np.asarray(alone)
+    if first.shape != part.shape:
+        return False
+    if first.dtype.kind == "f":
+        return bool(np.allclose(first, part, equal_nan=True))
+    return np.array_equal(first, part)
 
 
 def _load(path: Path, trusted: Collection[str]) -> Any:

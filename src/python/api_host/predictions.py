@@ -1,12 +1,14 @@
 """Predictions and what is served: `/v1/models` and MLflow's `/invocations`."""
 
 import asyncio
-from typing import Any, Literal, TypeAlias
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from api_host import metrics
 from api_host.bodies import read_body
 from api_host.catalog import Catalog, Served
 from api_host.documents import json_response
@@ -23,6 +25,15 @@ from api_host.problems import (
 )
 
 Function: TypeAlias = Literal["score", "invoke", "infer"]
+
+T = TypeVar("T")
+
+KIBIBYTES = 1024
+SMALL_BODY = 32 * KIBIBYTES
+"""Up to here a body is read at once; a longer one in a thread, while others are answered."""
+
+FEW_ROWS = 500
+"""Up to here an answer is written at once."""
 
 RETRY_SECONDS = 5
 """When a caller may ask again for what is not here yet: by then the registry was polled again."""
@@ -119,7 +130,7 @@ async def _extra(host: Host, name: str, version: str) -> Served:
 
 
 async def answer(request: Request, served: Served, function: Function) -> Response:
-    """Predicts with `served` and nothing else, in a thread.
+    """Predicts with `served` and nothing else.
 
     `function`: of `scoring`, for the protocol that the caller speaks.
     """
@@ -127,11 +138,9 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
     request.state.served = served.version
     body = await read_body(request)
     seconds = host.settings.api_predict_timeout_seconds
-    prediction = asyncio.get_running_loop().run_in_executor(
-        host.threads, _predict, function, served, body, request.headers, host.settings.api_max_rows
-    )
     try:
-        return await asyncio.wait_for(prediction, seconds)
+        async with asyncio.timeout(seconds):
+            return await _answer(request, host, served, function, body)
     except TimeoutError:
         raise Problem(
             PREDICTION_TIMEOUT,
@@ -140,14 +149,54 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
         ) from None
 
 
-def _predict(
-    function: Function, served: Served, body: bytes, headers: Headers, most_rows: int
+async def _answer(
+    request: Request, host: Host, served: Served, function: Function, body: bytes
 ) -> Response:
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import scoring  # noqa: PLC0415
 
-    scores = {"score": scoring.score, "invoke": scoring.invoke, "infer": scoring.infer}
-    return scores[function](served, body, headers, most_rows=most_rows)
+    ask = {"score": scoring.score, "invoke": scoring.invoke, "infer": scoring.infer}[function]
+    most_rows = host.settings.api_max_rows
+    loop = asyncio.get_running_loop()
+    if len(body) > SMALL_BODY:
+        read = partial(ask, served, body, request.headers, most_rows=most_rows)
+        question = await loop.run_in_executor(host.threads, read)
+    else:
+        question = ask(served, body, request.headers, most_rows=most_rows)
+    rows = len(question.table)
+    lane = host.lanes.of(served)
+    try:
+        if lane.is_quick(question.table):
+            predictions = lane.predict_now(question.table)
+        else:
+            predictions = await _while_wanted(request, lane.predict(question.table))
+    except (Problem, ClientDisconnect):
+        raise
+    except Exception as error:
+        raise question.refuse(error) from error
+    metrics.ROWS.labels(served.version.name, served.version.version).inc(rows)
+    if rows > FEW_ROWS:
+        return await loop.run_in_executor(host.threads, question.answer, predictions)
+    return question.answer(predictions)
+
+
+async def _while_wanted(request: Request, predictions: Coroutine[Any, Any, T]) -> T:
+    """What is awaited, unless the client goes away before it is here."""
+    prediction = asyncio.create_task(predictions)
+    departure = asyncio.create_task(_departure(request))
+    try:
+        await asyncio.wait((prediction, departure), return_when=asyncio.FIRST_COMPLETED)
+        if not prediction.done():
+            raise ClientDisconnect
+        return prediction.result()
+    finally:
+        prediction.cancel()
+        departure.cancel()
+
+
+async def _departure(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def registry_state(catalog: Catalog) -> dict[str, Any]:

@@ -54,6 +54,7 @@ PREDICTION_FAILED = Kind("prediction-failed", 422, "The model could not predict 
 MODEL_REFUSED = Kind("model-refused", 422, "This model is not one that this host loads")
 INTERNAL = Kind("internal", 500, "Something went wrong here")
 NO_MODEL = Kind("no-model", 503, "No model is served yet")
+OVERLOADED = Kind("overloaded", 503, "More is asked of the model than it can answer")
 PREDICTION_TIMEOUT = Kind("prediction-timeout", 503, "The prediction took too long")
 REGISTRY_AWAY = Kind("registry-away", 503, "MLflow does not answer")
 AIRFLOW_AWAY = Kind("airflow-away", 503, "Airflow does not answer")

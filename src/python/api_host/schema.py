@@ -3,31 +3,18 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from api_host.errors import ModelRefusedError
-from api_host.kinds import KINDS, Kind, described
+from api_host.kinds import KINDS, Column, Kind, described
+from api_host.matrices import LARGEST_WHOLE, MatrixReader, all_numbers, reader_of
 from api_host.problems import Mistake, invalid_input, pointer
-
-Table: TypeAlias = pd.DataFrame | NDArray[Any]
-"""What a model predicts from."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """An input of a model.
-
-    `name`: of the column; its position where the signature has no names.
-    `required`: whether every request must have it.
-    """
-
-    name: str | int
-    kind: Kind
-    required: bool = True
+from api_host.table import Matrix, Natural, Table
 
 
 @dataclass(frozen=True)
@@ -43,16 +30,51 @@ class Signature:
     named: bool
     is_tensor: bool
 
-    def table(self, columns: Mapping[str | int, NDArray[Any]]) -> Table:
-        """Checked columns in the form that the model predicts from."""
+    @cached_property
+    def numeric(self) -> bool:
+        """Whether all columns are numbers."""
+        return all_numbers(self.columns)
+
+    @cached_property
+    def reader(self) -> MatrixReader | None:
+        """What reads simple bodies; None where a column is no number."""
+        return reader_of(self.columns, named=self.named)
+
+    def of_numbers(self, matrix: Matrix) -> Table:
+        """Checked numbers, of which each is one that its column can hold."""
+        return Table.of_numbers(matrix, self._form)
+
+    def _form(self, matrix: Matrix) -> Natural:
         if self.is_tensor:
-            return np.column_stack(list(columns.values()))
+            return matrix.astype(self.columns[0].kind.dtype, copy=False)
+        if self.doubles:
+            return pd.DataFrame(matrix, columns=self._names)
+        return pd.DataFrame(
+            {c.name: matrix[:, index].astype(c.kind.dtype) for index, c in enumerate(self.columns)}
+        )
+
+    @cached_property
+    def doubles(self) -> bool:
+        """Whether all columns are numbers of 64 bits."""
+        return all(column.kind.name == "double" for column in self.columns)
+
+    @cached_property
+    def _names(self) -> pd.Index:
+        return pd.Index([column.name for column in self.columns])
+
+    def _table(self, columns: Mapping[str | int, NDArray[Any]]) -> Table:
+        """Checked columns in the form that the model predicts from."""
+        arrays = list(columns.values())
+        if self.numeric and all(_are_floats(array) for array in arrays):
+            return self.of_numbers(np.column_stack(arrays).astype(np.float64, copy=False))
+        if self.is_tensor:
+            return Table(np.column_stack(arrays))
         frame = {
             # Pandas finds its own type for text, as it did when the model was trained.
             name: array.tolist() if array.dtype.hasobject else array
             for name, array in columns.items()
         }
-        return pd.DataFrame(frame)
+        return Table(pd.DataFrame(frame))
 
     def from_rows(self, rows: Sequence[Any]) -> Table:
         """Checks rows: objects where the columns have names, else arrays."""
@@ -127,7 +149,14 @@ class Signature:
             mistakes += [Mistake(place(column.name, row), detail) for row, detail in wrong]
         if mistakes:
             raise invalid_input(mistakes)
-        return self.table(arrays)
+        return self._table(arrays)
+
+
+def _are_floats(array: NDArray[Any]) -> bool:
+    """Whether float64 can hold each of these numbers."""
+    if array.dtype != np.int64:
+        return True
+    return bool(((array >= -LARGEST_WHOLE) & (array <= LARGEST_WHOLE)).all())
 
 
 def compile_signature(inputs: str | None) -> Signature | None:

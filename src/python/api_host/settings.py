@@ -115,6 +115,16 @@ class ApiSettings(Settings):
     api_max_rows: PositiveInt = Field(
         default=100_000, description="Most rows in one request.", examples=["100000"]
     )
+    api_max_waiting: PositiveInt = Field(
+        default=256,
+        description="Most predictions of one model that wait; further ones are answered 503.",
+        examples=["256"],
+    )
+    api_batch_rows: PositiveInt = Field(
+        default=1000,
+        description="Most rows of waiting requests that a model predicts at once; 1: one by one.",
+        examples=["1000"],
+    )
     api_read_timeout_seconds: PositiveFloat = Field(
         default=10.0, description="How long a client may take to send a body.", examples=["10"]
     )

@@ -1,0 +1,174 @@
+"""The way to a model: what waits, what is answered together, what is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from api_host.catalog import Served
+from api_host.lanes import Lane, Limits
+from api_host.model import Model, Trial
+from api_host.problems import OVERLOADED, Problem
+from api_host.registry import ModelVersion
+from api_host.table import Natural, Table
+
+pytestmark = pytest.mark.anyio
+
+
+class Gate:
+    """A model that gives back what it gets, once it may.
+
+    `calls`: the number of rows of each call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.open = Event()
+        self.called = Event()
+
+    def predict(self, natural: Natural) -> Any:
+        self.calls.append(len(natural))
+        self.called.set()
+        assert self.open.wait(30)
+        if (natural < 0).any():
+            raise ValueError("negative")
+        return natural[:, 0]
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    found = Gate()
+    yield found
+    found.open.set()
+
+
+@pytest.fixture
+async def lane_of(gate: Gate) -> AsyncIterator[Callable[..., Lane]]:
+    with ThreadPoolExecutor(4) as threads:
+
+        def make(*, waiting: int = 100, rows: int = 10, joins: bool = True) -> Lane:
+            model = Model(None, None, None, [], Trial(joins=joins, seconds=1.0), gate.predict)
+            version = ModelVersion("gate", "1", 0, "")
+            served = Served(version, model, None, datetime.now(UTC))
+            return Lane(served, Limits(waiting, rows), threads)
+
+        yield make
+        gate.open.set()
+
+
+def table(*values: float) -> Table:
+    return Table(np.array([values], dtype=float).T)
+
+
+async def busy(lane: Lane, gate: Gate) -> asyncio.Task[Any]:
+    """Makes the model busy with one request, which is returned."""
+    task = asyncio.create_task(lane.predict(table(0)))
+    assert await asyncio.to_thread(gate.called.wait, 30)
+    return task
+
+
+async def ask(lane: Lane, *tables: Table) -> list[asyncio.Task[Any]]:
+    """Requests that wait."""
+    tasks = [asyncio.create_task(lane.predict(each)) for each in tables]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_waits_is_answered_by_one_call(lane_of: Callable[..., Lane], gate: Gate) -> None:
+    lane = lane_of()
+    first = await busy(lane, gate)
+    tasks = await ask(lane, table(1), table(2, 3), table(4))
+    gate.open.set()
+    answers = await asyncio.gather(first, *tasks)
+    assert [answer.tolist() for answer in answers] == [[0], [1], [2, 3], [4]]
+    assert gate.calls == [1, 4]
+
+
+async def test_a_call_has_no_more_rows_than_it_may(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(rows=3)
+    first = await busy(lane, gate)
+    tasks = await ask(lane, table(1), table(2, 3), table(4), table(5))
+    gate.open.set()
+    await asyncio.gather(first, *tasks)
+    assert gate.calls == [1, 3, 2]
+
+
+async def test_a_model_that_cannot_is_asked_one_by_one(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(joins=False)
+    first = await busy(lane, gate)
+    tasks = await ask(lane, table(1), table(2, 3))
+    gate.open.set()
+    await asyncio.gather(first, *tasks)
+    assert gate.calls == [1, 1, 2]
+
+
+async def test_a_bad_row_fails_its_own_request_only(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of()
+    first = await busy(lane, gate)
+    tasks = await ask(lane, table(1), table(-2), table(3))
+    gate.open.set()
+    with pytest.raises(ValueError, match="negative"):
+        await tasks[1]
+    assert [(await tasks[index]).tolist() for index in (0, 2)] == [[1], [3]]
+    await first
+
+
+async def test_more_than_may_wait_are_refused_at_once(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=2)
+    first = await busy(lane, gate)
+    tasks = await ask(lane, table(1), table(2))
+    with pytest.raises(Problem) as refused:
+        await lane.predict(table(3))
+    assert refused.value.kind is OVERLOADED
+    assert refused.value.headers["Retry-After"] == "1"
+    gate.open.set()
+    await asyncio.gather(first, *tasks)
+
+
+async def test_what_nobody_waits_for_is_not_computed(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=2)
+    first = await busy(lane, gate)
+    gone, kept = await ask(lane, table(1), table(2, 3))
+    gone.cancel()
+    await asyncio.wait([gone])
+    (late,) = await ask(lane, table(4))
+    gate.open.set()
+    await asyncio.gather(first, kept, late)
+    assert gate.calls == [1, 3]
+
+
+async def test_a_large_request_keeps_no_small_one_waiting(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(rows=3)
+    large = asyncio.create_task(lane.predict(table(1, 2, 3, 4)))
+    assert await asyncio.to_thread(gate.called.wait, 30)
+    gate.called.clear()
+    small = asyncio.create_task(lane.predict(table(5)))
+    assert await asyncio.to_thread(gate.called.wait, 30)
+    gate.open.set()
+    await asyncio.gather(large, small)
+
+
+async def test_the_queue_is_worked_off_again_after_it_was_empty(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of()
+    gate.open.set()
+    for value in range(20):
+        assert (await lane.predict(table(value))).tolist() == [value]
