@@ -31,20 +31,24 @@ def analyze(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def boot(host: str, root: Path) -> list[str]:
+    """A server as systemd finds it at boot, with the unit that the generator makes."""
+    names = put_in_place(host, root)
+    if host == "api-host":
+        generator.write_socket(root / "etc/systemd/system", {})
+    return names
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_systemd_has_nothing_to_say_of_any_unit(host: str, tmp_path: Path) -> None:
-    names = put_in_place(host, tmp_path)
-    if host == "api-host":
-        generator.write_socket(tmp_path / "etc/systemd/system", {})
+    names = boot(host, tmp_path)
     result = analyze(tmp_path, "verify", "--man=no", *names)
     assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_all_that_is_started_at_boot_can_be_put_in_order(host: str, tmp_path: Path) -> None:
-    names = put_in_place(host, tmp_path)
-    if host == "api-host":
-        generator.write_socket(tmp_path / "etc/systemd/system", {})
+    names = boot(host, tmp_path)
     installable = [name for name in names if "@" not in name]
     enable = ["systemctl", f"--root={tmp_path}", "--quiet", "enable", *installable]
     subprocess.run(enable, check=True)
