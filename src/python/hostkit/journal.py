@@ -9,8 +9,9 @@ import logging
 import os
 import re
 import socket
-import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
@@ -27,24 +28,21 @@ _JOURNALS_OWN = re.compile(
 )
 
 
-class JournalHandler(logging.StreamHandler[TextIO]):
-    """Sends a line of JSON with its fields; where that fails, writes it to the stream."""
+class Writer:
+    """Sends lines of JSON with their fields; where that fails, writes them to the stream."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        super().__init__(stream or sys.stderr)
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Sends one record."""
+    def write(self, line: str, level: int) -> None:
+        """Sends one line. `level`: as the standard library numbers it."""
         try:
-            line = self.format(record)
-            try:
-                self._socket.sendto(entry(line, record.levelno), SOCKET)
-            except OSError:  # Journald is being restarted, or the entry is too large for it.
-                self.stream.write(f"{line}\n")
-                self.flush()
-        except Exception:  # noqa: BLE001 (as all handlers do: a log must not break its program)
-            self.handleError(record)
+            self._socket.sendto(entry(line, level), SOCKET)
+        except OSError:  # Journald is being restarted, or the entry is too large for it.
+            with suppress(OSError, ValueError):
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
 
 
 def is_stream(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -65,11 +63,16 @@ def _fields(line: str, level: int) -> Iterator[tuple[str, str]]:
     yield "MESSAGE", line
     yield "PRIORITY", str(_priority(level))
     for key, value in json.loads(line).items():
-        name = key.upper()
-        if not _NAME.fullmatch(name) or _JOURNALS_OWN.fullmatch(name):
-            continue
-        if isinstance(value, str | int | float):
+        name = _name(key)
+        if name and isinstance(value, str | int | float):
             yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+@lru_cache(1000)
+def _name(key: str) -> str | None:
+    """The field for a key; None if there may be none."""
+    name = key.upper()
+    return name if _NAME.fullmatch(name) and not _JOURNALS_OWN.fullmatch(name) else None
 
 
 def _priority(level: int) -> int:

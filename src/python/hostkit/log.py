@@ -4,11 +4,12 @@ As a service the fields of an event become fields of the journal too: `journalct
 """
 
 import logging
-import logging.config
 import os
 import sys
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Protocol, TextIO
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
@@ -20,11 +21,28 @@ _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
-    structlog.stdlib.ExtraAdder(),
-    structlog.stdlib.PositionalArgumentsFormatter(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
+
+
+class _Write(Protocol):
+    def __call__(self, line: str, level: int) -> None: ...
+
+
+class _Lines:
+    """Where the events of one structlog logger end: as lines, at their level.
+
+    They do not pass through the standard library's loggers, which costs more than the line itself.
+    """
+
+    def __init__(self, write: _Write, name: str) -> None:
+        self.name = name
+        self.debug = partial(write, level=logging.DEBUG)
+        self.info = partial(write, level=logging.INFO)
+        self.warning = partial(write, level=logging.WARNING)
+        self.error = partial(write, level=logging.ERROR)
+        self.critical = partial(write, level=logging.CRITICAL)
 
 
 def configure(*, level: str = "INFO") -> None:
@@ -32,60 +50,55 @@ def configure(*, level: str = "INFO") -> None:
 
     All in the same form.
     """
-    logging.config.dictConfig(
-        _logging_config(
-            level=level,
-            json=not sys.stderr.isatty(),
-            handler=(
-                "hostkit.journal.JournalHandler"
-                if journal.is_stream(sys.stderr, os.environ)
-                else "logging.StreamHandler"
-            ),
+    render = _renderers(json=not sys.stderr.isatty())
+    to_journal = journal.is_stream(sys.stderr, os.environ)
+    write = journal.Writer(sys.stderr).write if to_journal else partial(_write, sys.stderr)
+    handler = _Handler(write)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*_SHARED, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*_SHARED, *render],
+        logger_factory=partial(_Lines, write),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
     sys.excepthook = _log_crash
 
 
-def _logging_config(*, level: str, json: bool, handler: str) -> dict[str, Any]:
-    # Without the local variables of each frame: passwords are among them.
-    render: list[Processor] = (
-        [
-            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ]
-        if json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    )
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "structlog": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _SHARED,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
-            }
-        },
-        "handlers": {
-            "stderr": {
-                "class": handler,
-                "stream": "ext://sys.stderr",
-                "formatter": "structlog",
-            }
-        },
-        "root": {"level": level, "handlers": ["stderr"]},
-    }
+class _Handler(logging.Handler):
+    """Writes the lines of the standard library's loggers."""
+
+    def __init__(self, write: _Write) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record), record.levelno)
+        except Exception:  # noqa: BLE001 (as all handlers do: a log must not break its program)
+            self.handleError(record)
+
+
+def _write(stream: TextIO, line: str, level: int) -> None:  # noqa: ARG001 - a journal asks for it
+    with suppress(OSError, ValueError):  # Who reads it may have gone: no reason to stop.
+        stream.write(f"{line}\n")
+        stream.flush()
+
+
+def _renderers(*, json: bool) -> list[Processor]:
+    if not json:
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        # Without the local variables of each frame: passwords are among them.
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(),
+    ]
 
 
 def _log_crash(
