@@ -74,8 +74,7 @@ def _request_id(scope: Scope) -> str:
 def _note(scope: Scope, status: int, seconds: float) -> None:
     # A route that nobody serves has no label of its own: callers would make up labels without end.
     route = getattr(scope.get("endpoint"), "__name__", "none")
-    metrics.REQUESTS.labels(route, scope["method"], status or "none").inc()
-    metrics.SECONDS.labels(route).observe(seconds)
+    metrics.note_request(route, scope["method"], status or None, seconds)
     served = scope["state"].get("served")
     log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
     log(

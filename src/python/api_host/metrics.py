@@ -1,5 +1,7 @@
 """What Prometheus may ask this host."""
 
+from functools import lru_cache
+
 from prometheus_client import (
     REGISTRY,
     Counter,
@@ -41,6 +43,23 @@ PROBLEMS = Counter(
     "tripod_api_model_problems", "How often a version could not be served.", ("model",)
 )
 LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
+
+
+# A look-up of labels costs more than the count itself.
+_requests = lru_cache(1000)(REQUESTS.labels)
+_seconds = lru_cache(1000)(SECONDS.labels)
+_rows = lru_cache(1000)(ROWS.labels)
+
+
+def note_request(route: str, method: str, status: int | None, seconds: float) -> None:
+    """Notes an answer; `status` is None if there was none."""
+    _requests(route, method, status or "none").inc()
+    _seconds(route).observe(seconds)
+
+
+def note_rows(version: ModelVersion, count: int) -> None:
+    """Notes rows that a version predicted from."""
+    _rows(version.name, version.version).inc(count)
 
 
 def note_swap(version: ModelVersion, before: ModelVersion | None) -> None:

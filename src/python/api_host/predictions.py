@@ -174,7 +174,7 @@ async def _answer(
         raise
     except Exception as error:
         raise question.refuse(error) from error
-    metrics.ROWS.labels(served.version.name, served.version.version).inc(rows)
+    metrics.note_rows(served.version, rows)
     if rows > FEW_ROWS:
         return await loop.run_in_executor(host.threads, question.answer, predictions)
     return question.answer(predictions)
