@@ -262,7 +262,7 @@ def test_bytes_are_what_the_column_says() -> None:
         with pytest.raises(Problem) as refused:
             table(**{name: b"\xff"})
         assert refused.value.mistakes[0].pointer.endswith("/data/0")
-    assert [tensor["datatype"] for tensor in describe_inputs(signature)] == ["BYTES"] * 3
+    assert [tensor.datatype for tensor in describe_inputs(signature)] == ["BYTES"] * 3
 
 
 def test_several_predictions_are_several_outputs() -> None:

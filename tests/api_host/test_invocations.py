@@ -191,7 +191,7 @@ def test_garbage_is_refused(body: bytes) -> None:
     with pytest.raises(Problem) as refusal:
         decode(body, "application/json", None)
     assert refusal.value.kind.status == 400
-    assert refusal.value.document()["error_code"] == "BAD_REQUEST"
+    assert refusal.value.document().error_code == "BAD_REQUEST"
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from api_host.answers import TensorMetadata
 from api_host.kinds import KINDS, Kind
 from api_host.problems import INVALID_INPUT, Mistake, Problem, invalid_input, pointer
 from api_host.schema import Signature
@@ -38,7 +39,7 @@ def to_arrays(predictions: Any) -> dict[str, NDArray[Any]]:
     return {OUTPUT.format(index): np.asarray(array) for index, array in enumerate(arrays)}
 
 
-def describe_inputs(signature: Signature | None) -> list[dict[str, Any]]:
+def describe_inputs(signature: Signature | None) -> list[TensorMetadata]:
     """The tensors that a model takes, as its metadata name them."""
     if signature is None:
         return []
@@ -49,7 +50,7 @@ def describe_inputs(signature: Signature | None) -> list[dict[str, Any]]:
     return [_described(str(column.name), column.kind.dtype, [-1]) for column in columns]
 
 
-def describe_outputs(specs: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+def describe_outputs(specs: Sequence[Mapping[str, Any]] | None) -> list[TensorMetadata]:
     """The tensors that a model gives, from the outputs of its signature."""
     return [
         _described(OUTPUT.format(index), *_output(spec)) for index, spec in enumerate(specs or ())
@@ -62,8 +63,8 @@ def _output(spec: Mapping[str, Any]) -> tuple[np.dtype[Any], list[int]]:
     return KINDS[spec["type"]].dtype, [-1]
 
 
-def _described(name: str, dtype: np.dtype[Any], shape: list[int]) -> dict[str, Any]:
-    return {"name": name, "datatype": datatype(dtype), "shape": shape}
+def _described(name: str, dtype: np.dtype[Any], shape: list[int]) -> TensorMetadata:
+    return TensorMetadata(name, datatype(dtype), shape)
 
 
 def _holds_all(tensor: Tensor, names: Sequence[str]) -> bool:

@@ -1,11 +1,10 @@
 """How this host is: `/`, `/livez`, `/readyz`."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import page
+from api_host.answers import HostState, LinkState, Live, ModelState, Ready
 from api_host.catalog import Catalog
 from api_host.documents import json_response
 from api_host.host import Host, host_of
@@ -27,7 +26,7 @@ async def home(request: Request) -> Response:
 
 async def livez(_: Request) -> Response:
     """`GET /livez`: the process is up."""
-    return json_response({"status": "live"})
+    return json_response(Live())
 
 
 async def readyz(request: Request) -> Response:
@@ -35,7 +34,7 @@ async def readyz(request: Request) -> Response:
     check_ready(request)
     catalog = host_of(request).catalog
     models = {name: served.version.version for name, served in catalog.served.items()}
-    return json_response({"status": "ready", "models": models})
+    return json_response(Ready(models))
 
 
 async def ping(request: Request) -> Response:
@@ -56,21 +55,19 @@ def check_ready(request: Request) -> None:
         raise Problem(NO_MODEL, _why_not_ready(host), retry_after=RETRY_SECONDS)
 
 
-def describe(host: Host) -> dict[str, Any]:
+def describe(host: Host) -> HostState:
     """What there is to say of this host."""
     catalog = host.catalog
     links = {link.name: _link(host, link.name, link.url) for link in host.links.links}
-    well = (
-        catalog.ready and not catalog.problems and all(link["healthy"] for link in links.values())
+    well = catalog.ready and not catalog.problems and all(link.healthy for link in links.values())
+    return HostState(
+        status="ok" if well else "degraded" if catalog.ready else "waiting",
+        detail=None if catalog.ready else _why_not_ready(host),
+        host=host.settings.host_name,
+        version=release.VERSION,
+        models=[_model(catalog, name) for name in catalog.names()],
+        links=links,
     )
-    return {
-        "status": "ok" if well else "degraded" if catalog.ready else "waiting",
-        "detail": None if catalog.ready else _why_not_ready(host),
-        "host": host.settings.host_name,
-        "version": release.VERSION,
-        "models": [_model(catalog, name) for name in catalog.names()],
-        "links": links,
-    }
 
 
 def sentence(host: Host) -> str:
@@ -88,21 +85,18 @@ def _how(host: Host, name: str) -> str:
     )
 
 
-def _model(catalog: Catalog, name: str) -> dict[str, Any]:
+def _model(catalog: Catalog, name: str) -> ModelState:
     served = catalog.served.get(name)
-    return {
-        "name": name,
-        "version": served.version.version if served else None,
-        "problem": catalog.problems.get(name),
-    }
+    version = served.version.version if served else None
+    return ModelState(name, version, catalog.problems.get(name))
 
 
-def _link(host: Host, name: str, url: str) -> dict[str, Any]:
+def _link(host: Host, name: str, url: str) -> LinkState:
     checked = host.links.states.get(name)
     if checked is None:
-        return {"url": url, "healthy": False, "detail": "not checked yet", "checked": None}
+        return LinkState(url, healthy=False, detail="not checked yet", checked=None)
     state, moment = checked
-    return {"url": url, "healthy": state.healthy, "detail": state.detail, "checked": moment}
+    return LinkState(url, state.healthy, state.detail, moment)
 
 
 def _why_not_ready(host: Host) -> str:

@@ -1,10 +1,9 @@
 """`/v2`, the Open Inference Protocol: this host, its models, and predictions from tensors."""
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_host.answers import ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady
 from api_host.catalog import Served
 from api_host.documents import json_response
 from api_host.health import check_ready
@@ -18,24 +17,19 @@ PLATFORM = "sklearn_skops"
 
 async def get_server(request: Request) -> Response:
     """`GET /v2`."""
-    return json_response(
-        {
-            "name": host_of(request).settings.host_name,
-            "version": release.VERSION,
-            "extensions": EXTENSIONS,
-        }
-    )
+    name = host_of(request).settings.host_name
+    return json_response(ServerMetadata(name, release.VERSION, list(EXTENSIONS)))
 
 
 async def is_live(_: Request) -> Response:
     """`GET /v2/health/live`: the process is up."""
-    return json_response({"live": True})
+    return json_response(ServerLive())
 
 
 async def is_ready(request: Request) -> Response:
     """`GET /v2/health/ready`: predictions can be made."""
     check_ready(request)
-    return json_response({"ready": True})
+    return json_response(ServerReady())
 
 
 async def get_model(request: Request) -> Response:
@@ -50,7 +44,7 @@ async def is_model_ready(request: Request) -> Response:
     """`GET /v2/models/{name}/ready`, also by version: one that is not loaded yet is loaded."""
     served = await find(host_of(request), **request.path_params)
     request.state.served = served.version
-    return json_response({"name": served.version.name, "ready": True})
+    return json_response(ModelReady(served.version.name))
 
 
 async def infer(request: Request) -> Response:
@@ -59,17 +53,17 @@ async def infer(request: Request) -> Response:
     return await answer(request, served, "infer")
 
 
-def _describe(host: Host, served: Served) -> dict[str, Any]:
+def _describe(host: Host, served: Served) -> ModelMetadata:
     # Imported here, where a model is loaded already: see predictions.
     from api_host import columns  # noqa: PLC0415
 
     name, model = served.version.name, served.model
     # Any version can be asked for; these are the ones that have a reason to be.
     known = {served.version.version, *host.catalog.aliases.get(name, {}).values()}
-    return {
-        "name": name,
-        "versions": sorted(known, key=int),
-        "platform": PLATFORM,
-        "inputs": columns.describe_inputs(model.signature),
-        "outputs": columns.describe_outputs(model.outputs),
-    }
+    return ModelMetadata(
+        name,
+        sorted(known, key=int),
+        PLATFORM,
+        columns.describe_inputs(model.signature),
+        columns.describe_outputs(model.outputs),
+    )

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+
+from api_host.answers import HostState
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 46rem; padding: 0 1rem }
@@ -14,28 +15,24 @@ td, th { border-bottom: 1px solid #8884; padding: .3rem .6rem .3rem 0; text-alig
 """
 
 
-def render(document: dict[str, Any]) -> str:
-    """The page for a document of `health.describe`."""
-    status = document["status"]
+def render(state: HostState) -> str:
+    """The page that says how this host is."""
     rows_of_models = (
-        (model["name"], model["version"] or "none", model["problem"] or "serves")
-        for model in document["models"]
+        (model.name, model.version or "none", model.problem or "serves") for model in state.models
     )
-    rows_of_links = (
-        (name, link["url"], link["detail"]) for name, link in document["links"].items()
-    )
+    rows_of_links = ((name, link.url, link.detail) for name, link in state.links.items())
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>{escape(document["host"])}: {escape(status)}</title>
+<title>{escape(state.host)}: {escape(state.status)}</title>
 <style>{STYLE}</style>
-<h1>{escape(document["host"])} <span class="{escape(status)}">{escape(status)}</span></h1>
-<p>{escape(document["detail"] or "")}</p>
+<h1>{escape(state.host)} <span class="{escape(state.status)}">{escape(state.status)}</span></h1>
+<p>{escape(state.detail or "")}</p>
 {_table(("model", "version", ""), rows_of_models)}
 {_table(("link", "URL", ""), rows_of_links)}
-<p>Version {escape(document["version"])}. <a href="/v1/models">Models</a>,
-<a href="/metrics">metrics</a>.</p>
+<p>Version {escape(state.version)}. <a href="/docs">How to use it</a>,
+<a href="/v1/models">models</a>, <a href="/metrics">metrics</a>.</p>
 </html>
 """
 

@@ -5,10 +5,18 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api_host import metrics
+from api_host.answers import (
+    ModelDescription,
+    Models,
+    ModelSignature,
+    ModelSummary,
+    RegistryState,
+)
 from api_host.bodies import read_body
 from api_host.catalog import Catalog, Served
 from api_host.documents import json_response
@@ -43,7 +51,7 @@ async def list_models(request: Request) -> Response:
     """`GET /v1/models`."""
     host = host_of(request)
     models = [_summary(host, name) for name in host.catalog.names()]
-    return json_response({"models": models, "registry": registry_state(host.catalog)})
+    return json_response(Models(models, registry_state(host.catalog)))
 
 
 async def get_model(request: Request) -> Response:
@@ -52,17 +60,18 @@ async def get_model(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in host.catalog.names():
         raise Problem(UNKNOWN_MODEL, f"{name} is not served")
-    document = _summary(host, name)
+    summary = _summary(host, name)
     served = host.catalog.served.get(name)
-    if served:
-        version = served.version
-        document |= {
-            "signature": {"inputs": served.model.inputs, "outputs": served.model.outputs},
-            "metrics": version.metrics,
-            "tags": version.tags,
-            "example": served.model.example,
-        }
-    return json_response(document)
+    if served is None:
+        return json_response(summary)
+    description = ModelDescription(
+        **msgspec.structs.asdict(summary),
+        signature=ModelSignature(served.model.inputs, served.model.outputs),
+        metrics=dict(served.version.metrics),
+        tags=served.version.tags,
+        example=served.model.example,
+    )
+    return json_response(description)
 
 
 async def predict(request: Request) -> Response:
@@ -199,20 +208,20 @@ async def _departure(request: Request) -> None:
         pass
 
 
-def registry_state(catalog: Catalog) -> dict[str, Any]:
+def registry_state(catalog: Catalog) -> RegistryState:
     """Whether what is said of the models is what the registry says now."""
-    return {"answers": catalog.away is None, "detail": catalog.away, "seen": catalog.seen}
+    return RegistryState(catalog.away is None, catalog.away, catalog.seen)
 
 
-def _summary(host: Host, name: str) -> dict[str, Any]:
+def _summary(host: Host, name: str) -> ModelSummary:
     served = host.catalog.served.get(name)
-    return {
-        "name": name,
-        "version": served.version.version if served else None,
-        "alias": host.settings.model_alias,
-        "ready": served is not None,
-        "run_id": served.version.run_id if served else None,
-        "since": served.since if served else None,
-        "wanted": host.catalog.wanted.get(name),
-        "problem": host.catalog.problems.get(name),
-    }
+    return ModelSummary(
+        name=name,
+        version=served.version.version if served else None,
+        alias=host.settings.model_alias,
+        ready=served is not None,
+        run_id=served.version.run_id if served else None,
+        since=served.since if served else None,
+        wanted=host.catalog.wanted.get(name),
+        problem=host.catalog.problems.get(name),
+    )

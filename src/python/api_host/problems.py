@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
@@ -72,6 +72,32 @@ class Mistake:
     detail: str
 
 
+class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong (RFC 9457).
+
+    `type`: the kind of problem, for programs.
+    `title`: the kind of problem, always in the same words.
+    `status`: of the HTTP response.
+    `detail`: what happened this time, for a person.
+    `error_code`, `message`: the same as MLflow's scoring server says it.
+    `errors`: what is wrong with the body, and where; the first hundred mistakes.
+    `errors_total`: how many mistakes there are.
+    `request_id`: under which the log of this host says more.
+    `error`: the detail, as clients of the Open Inference Protocol look for it.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error_code: str | UnsetType = UNSET
+    message: str | UnsetType = UNSET
+    errors: tuple[Mistake, ...] | UnsetType = UNSET
+    errors_total: int | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
 class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     """An answer that is not a success; raise it anywhere below a route.
 
@@ -90,7 +116,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
         mistakes: Iterable[Mistake] = (),
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
-        **members: Any,
+        **members: str,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -101,31 +127,25 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
 
-    def document(self, request_id: str | None = None) -> dict[str, Any]:
-        """The members of the document, ready for JSON."""
-        document: dict[str, Any] = {
-            "type": self.kind.type,
-            "title": self.kind.title,
-            "status": self.kind.status,
-            "detail": self.detail,
+    def document(self, request_id: str | None = None, path: str = "") -> ProblemDocument:
+        """The document that says so to a request for `path`."""
+        is_v2 = path == V2 or path.startswith(f"{V2}/")
+        return ProblemDocument(
+            type=self.kind.type,
+            title=self.kind.title,
+            status=self.kind.status,
+            detail=self.detail,
+            errors=self.mistakes[:MOST_ERRORS] or UNSET,
+            errors_total=len(self.mistakes) or UNSET,
+            request_id=UNSET if request_id is None else request_id,
+            error=self.detail if is_v2 else UNSET,
             **self.members,
-        }
-        if self.mistakes:
-            document["errors"] = [
-                {"pointer": mistake.pointer, "detail": mistake.detail}
-                for mistake in self.mistakes[:MOST_ERRORS]
-            ]
-            document["errors_total"] = len(self.mistakes)
-        if request_id is not None:
-            document["request_id"] = request_id
-        return document
+        )
 
     def response(self, request_id: str | None = None, path: str = "") -> Response:
         """The HTTP response that says so to a request for `path`."""
-        document = self.document(request_id)
-        if path == V2 or path.startswith(f"{V2}/"):
-            document["error"] = self.detail
-        return Response(msgspec.json.encode(document), self.kind.status, self.headers, MEDIA_TYPE)
+        text = msgspec.json.encode(self.document(request_id, path))
+        return Response(text, self.kind.status, self.headers, MEDIA_TYPE)
 
 
 def pointer(*steps: str | int) -> str:

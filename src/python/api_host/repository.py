@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_host.answers import RepositoryEntry
 from api_host.bodies import read_body
 from api_host.catalog import Catalog
-from api_host.documents import decode_json, json_response
+from api_host.documents import Document, decode_document, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import host_of
 from api_host.predictions import RETRY_SECONDS
@@ -19,33 +20,27 @@ from api_host.problems import (
     REGISTRY_AWAY,
     REGISTRY_DECIDES,
     UNKNOWN_MODEL,
-    Mistake,
     Problem,
-    invalid_input,
 )
+from api_host.questions import IndexRequest, LoadRequest
 
-READY = "READY"
+READY: Final = "READY"
 LOAD_SECONDS = 30.0
 """How long a caller waits for a model that is being loaded; it is loaded all the same."""
 
 
 async def index(request: Request) -> Response:
     """`POST /v2/repository/index`."""
-    only_ready = (await _read(request)).get("ready", False)
-    if not isinstance(only_ready, bool):
-        raise invalid_input([Mistake("/ready", "must be true or false")])
+    only_ready = (await _read(request, IndexRequest)).ready
     entries = _entries(host_of(request).catalog)
-    return json_response([each for each in entries if not only_ready or each["state"] == READY])
+    return json_response([each for each in entries if not only_ready or each.state == READY])
 
 
 async def load(request: Request) -> Response:
     """`POST /v2/repository/models/{name}/load`: asks the registry now, and not in a second."""
     host = host_of(request)
     name = request.path_params["name"]
-    parameters = (await _read(request)).get("parameters") or {}
-    if parameters:
-        detail = "must be empty: the registry says what a model is"
-        raise invalid_input([Mistake("/parameters", detail)])
+    await _read(request, LoadRequest)
     try:
         async with asyncio.timeout(LOAD_SECONDS):
             problem = await host.follower.catch_up(name)
@@ -77,25 +72,18 @@ async def unload(request: Request) -> Response:
     )
 
 
-async def _read(request: Request) -> dict[str, Any]:
+async def _read(request: Request, document: type[Document]) -> Document:
     body = await read_body(request)
-    document = decode_json(body) if body.strip() else {}
-    if not isinstance(document, dict):
-        raise invalid_input([Mistake("", "must be an object")])
-    return document
+    return decode_document(body if body.strip() else b"{}", document)
 
 
-def _entries(catalog: Catalog) -> Iterable[dict[str, Any]]:
+def _entries(catalog: Catalog) -> Iterable[RepositoryEntry]:
     for name in catalog.names():
         served, wanted = catalog.served.get(name), catalog.wanted.get(name)
         reason = catalog.problems.get(name, "")
         is_wanted = served is not None and wanted in (None, served.version.version)
         if served:
             why = reason if is_wanted else ""
-            yield _entry(name, served.version.version, READY, why)
+            yield RepositoryEntry(name, served.version.version, READY, why)
         if not is_wanted:
-            yield _entry(name, wanted or "", "UNAVAILABLE", reason or "it is being loaded")
-
-
-def _entry(name: str, version: str, state: str, reason: str) -> dict[str, Any]:
-    return {"name": name, "version": version, "state": state, "reason": reason}
+            yield RepositoryEntry(name, wanted or "", "UNAVAILABLE", reason or "it is being loaded")

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from api_host import codecs, columns, invocations, tensors
+from api_host.answers import ModelName, Predictions
 from api_host.catalog import Served
 from api_host.enforcement import invalid
 from api_host.problems import PREDICTION_FAILED, Problem, too_many_rows
@@ -35,12 +36,10 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     """What `/v1/models/{name}/predict` is asked. Raises `Problem`."""
     content_type = headers.get("Content-Type", "")
     table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
+    version = served.version
 
     def answer(predictions: Any) -> Response:
-        document = {
-            "model": {"name": served.version.name, "version": served.version.version},
-            "predictions": predictions,
-        }
+        document = Predictions(ModelName(version.name, version.version), predictions)
         return Response(msgspec.json.encode(document, enc_hook=_as_list), media_type=JSON)
 
     return Question(table, answer, _refuse)

@@ -10,11 +10,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from api_host.answers import Inference, OutputParameters, OutputTensor
+from api_host.documents import mistake
 from api_host.kinds import DATATYPES, Kind, described
 from api_host.problems import (
     INVALID_BODY,
@@ -27,6 +29,7 @@ from api_host.problems import (
     pointer,
     too_many_rows,
 )
+from api_host.questions import InferenceRequest, InputTensor, WantedOutput
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says how many bytes of a body are JSON; all that follows is binary data."""
@@ -37,7 +40,6 @@ LARGEST_DIMENSION = 2**64 - 1
 
 _LENGTH = struct.Struct("<I")
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
-_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 _NOT_HERE = ("classification", "shared_memory_region")
 """Parameters of Triton's extensions without which the answer would be another one."""
 
@@ -92,30 +94,6 @@ class Question:
     binary: bool
 
 
-class _Input(msgspec.Struct):
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] | None = None
-    data: Any = UNSET
-
-    @property
-    def binary_size(self) -> Any:
-        return (self.parameters or {}).get("binary_data_size")
-
-
-class _Output(msgspec.Struct):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Request(msgspec.Struct):
-    inputs: list[_Input]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[_Output] | None = None
-
-
 def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
     """What is asked. Raises `Problem`.
 
@@ -156,21 +134,17 @@ def encode(
     tensors, binaries = [], []
     for output in wanted:
         array = outputs[output.name]
-        tensor: dict[str, Any] = {
-            "name": output.name,
-            "shape": array.shape,
-            "datatype": datatype(array.dtype),
-        }
+        parameters: OutputParameters | UnsetType = UNSET
+        data: list[Any] | UnsetType = UNSET
         if output.binary:
             binaries.append(_to_binary(array))
-            tensor["parameters"] = {"binary_data_size": len(binaries[-1])}
+            parameters = OutputParameters(len(binaries[-1]))
         else:
-            tensor["data"] = _to_json(output.name, array)
-        tensors.append(tensor)
-    document = {"model_name": name, "model_version": version, "outputs": tensors}
-    if question.id is not None:
-        document["id"] = question.id
-    text = msgspec.json.encode(document)
+            data = _to_json(output.name, array)
+        kind = datatype(array.dtype)
+        tensors.append(OutputTensor(output.name, array.shape, kind, parameters, data))
+    answer_id = UNSET if question.id is None else question.id
+    text = msgspec.json.encode(Inference(name, version, tensors, answer_id))
     if not binaries:
         return Response(text, media_type=JSON)
     headers = {JSON_LENGTH: str(len(text))}
@@ -196,34 +170,27 @@ def _split(body: bytes, length: str | None) -> tuple[bytes, memoryview]:
     return body[: int(length)], memoryview(body)[int(length) :]
 
 
-def _read(text: bytes) -> _Request:
+def _read(text: bytes) -> InferenceRequest:
     try:
         try:
-            return msgspec.json.decode(text, type=_Request)
+            return msgspec.json.decode(text, type=InferenceRequest)
         except msgspec.DecodeError:
             if b"NaN" not in text and b"Infinity" not in text:
                 raise
             return _read_lenient(text)
     except msgspec.ValidationError as error:
-        raise invalid_input([_mistake(str(error))]) from None
+        raise invalid_input([mistake(error)]) from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise Problem(INVALID_BODY, f"the body is not JSON: {error}") from None
     except RecursionError:
         raise Problem(INVALID_BODY, "the body is nested too deeply") from None
 
 
-def _read_lenient(text: bytes) -> _Request:
+def _read_lenient(text: bytes) -> InferenceRequest:
     """Reads NaN and Infinity too, which Triton's client writes although JSON has no such words."""
     document = json.loads(text)
     msgspec.json.encode(document)  # Refuses halves of surrogate pairs, as msgspec's decoder does.
-    return msgspec.convert(document, _Request)
-
-
-def _mistake(sentence: str) -> Mistake:
-    """What msgspec says of a body that is JSON, and no request."""
-    detail, _, path = sentence.partition(" - at `$")
-    steps = (name or index for name, index in _STEP.findall(path))
-    return Mistake(pointer(*steps), f"is not right: {detail[:1].lower()}{detail[1:]}")
+    return msgspec.convert(document, InferenceRequest)
 
 
 def _flag(
@@ -237,7 +204,7 @@ def _flag(
 
 
 def _wanted(
-    outputs: Iterable[_Output], *, default: bool, mistakes: list[Mistake]
+    outputs: Iterable[WantedOutput], *, default: bool, mistakes: list[Mistake]
 ) -> Iterable[Wanted]:
     for index, output in enumerate(outputs):
         parameters = {"binary_data": default, **(output.parameters or {})}
@@ -253,7 +220,7 @@ def _unknown(parameters: Mapping[str, Any] | None, *steps: str | int) -> Iterabl
             )
 
 
-def _binaries(inputs: Sequence[_Input], binary: memoryview) -> list[memoryview | None]:
+def _binaries(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview | None]:
     """The binary data of each input; None for one that has values in JSON."""
     found: list[memoryview | None] = []
     start = 0
@@ -277,7 +244,7 @@ def _binaries(inputs: Sequence[_Input], binary: memoryview) -> list[memoryview |
 
 
 def _tensors(
-    inputs: Sequence[_Input], binary: memoryview, most_rows: int, mistakes: list[Mistake]
+    inputs: Sequence[InputTensor], binary: memoryview, most_rows: int, mistakes: list[Mistake]
 ) -> Iterable[Tensor]:
     for index, (given, data) in enumerate(zip(inputs, _binaries(inputs, binary), strict=True)):
         mistakes += _unknown(given.parameters, "inputs", index)
@@ -303,7 +270,7 @@ def _missized(index: int, detail: str) -> Mistake:
     return Mistake(pointer("inputs", index, "parameters", "binary_data_size"), detail)
 
 
-def _check(index: int, given: _Input, most_rows: int) -> tuple[Kind, int]:
+def _check(index: int, given: InputTensor, most_rows: int) -> tuple[Kind, int]:
     """The type and the number of elements that an input says it has."""
     kind = DATATYPES.get(given.datatype)
     if kind is None:
@@ -323,7 +290,7 @@ def _check(index: int, given: _Input, most_rows: int) -> tuple[Kind, int]:
     return kind, rows * given.shape[-1] if len(given.shape) > 1 else rows
 
 
-def _from_json(index: int, given: _Input, kind: Kind, count: int) -> Tensor:
+def _from_json(index: int, given: InputTensor, kind: Kind, count: int) -> Tensor:
     place = pointer("inputs", index, "data")
     data = given.data
     if data is UNSET:
@@ -351,7 +318,9 @@ def _from_json(index: int, given: _Input, kind: Kind, count: int) -> Tensor:
     return tensor
 
 
-def _from_binary(index: int, given: _Input, kind: Kind, count: int, data: memoryview) -> Tensor:
+def _from_binary(
+    index: int, given: InputTensor, kind: Kind, count: int, data: memoryview
+) -> Tensor:
     if given.data is not UNSET:
         raise _WrongInput(_missized(index, "must not be there, as there is data"))
     size = count * kind.dtype.itemsize

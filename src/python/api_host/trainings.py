@@ -1,7 +1,6 @@
 """`/v1/trainings`: starts the training DAG in Airflow and follows it; one key starts one."""
 
 import hashlib
-import math
 import re
 import uuid
 from collections.abc import Iterable, Mapping
@@ -14,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_host.airflow_client import AirflowClient
+from api_host.answers import Training
 from api_host.bodies import read_body
-from api_host.documents import decode_json, json_response
+from api_host.documents import decode_json, json_response, mistake
 from api_host.errors import AirflowAwayError
 from api_host.host import host_of
 from api_host.problems import (
@@ -27,6 +27,7 @@ from api_host.problems import (
     Problem,
     pointer,
 )
+from api_host.questions import TrainingOrder
 
 DAG = "train_model"
 STATES = {"queued": "queued", "running": "running", "success": "succeeded", "failed": "failed"}
@@ -61,12 +62,12 @@ async def get_training(request: Request) -> Response:
         raise Problem(UNKNOWN_TRAINING, f"{training_id[:100]!r} is not the id of a training")
     trainings = Trainings(host_of(request).airflow)
     run = await trainings.find(training_id)
-    document = _as_document(run)
+    result, problem = None, None
     if run["state"] == "success":
-        document["result"] = await trainings.result(training_id)
+        result = await trainings.result(training_id)
     elif run["state"] == "failed":
-        document["problem"] = await trainings.problem(training_id)
-    return json_response(document)
+        problem = await trainings.problem(training_id)
+    return json_response(_as_document(run, result, problem))
 
 
 def run_id(key: str | None) -> str:
@@ -96,18 +97,16 @@ def check(document: Any) -> dict[str, Any]:
 
 
 def _mistakes(document: Mapping[str, Any]) -> Iterable[Mistake]:
+    # One by one: msgspec itself names the first mistake only.
+    types = {field.name: field.type for field in msgspec.structs.fields(TrainingOrder)}
     for name, value in document.items():
-        place = pointer(name)
-        if name in ("model_name", "data_uri", "target"):
-            if not isinstance(value, str) or not 0 < len(value) <= LONGEST_TEXT:
-                yield Mistake(place, f"must be a string of 1 to {LONGEST_TEXT} characters")
-        elif name == "margin":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                yield Mistake(place, "must be a number")
-            elif not (math.isfinite(value) and value >= 0):
-                yield Mistake(place, "must not be negative")
-        else:
-            yield Mistake(place, "is not one of model_name, data_uri, target, margin")
+        if name not in types:
+            yield Mistake(pointer(name), f"is not one of {', '.join(types)}")
+            continue
+        try:
+            msgspec.convert(value, types[name])
+        except msgspec.ValidationError as error:
+            yield mistake(error, name)
 
 
 class Trainings:
@@ -180,16 +179,18 @@ class Trainings:
         return _json(response).get("value")
 
 
-def _as_document(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "id": run["dag_run_id"],
-        "state": STATES.get(run["state"], run["state"]),
-        "request_id": (run.get("conf") or {}).get("request_id"),
-        "started": run.get("start_date"),
-        "ended": run.get("end_date"),
-        "result": None,
-        "problem": None,
-    }
+def _as_document(
+    run: Mapping[str, Any], result: Any = None, problem: str | None = None
+) -> Training:
+    return Training(
+        id=run["dag_run_id"],
+        state=STATES.get(run["state"], run["state"]),
+        request_id=(run.get("conf") or {}).get("request_id"),
+        started=run.get("start_date"),
+        ended=run.get("end_date"),
+        result=result,
+        problem=problem,
+    )
 
 
 def _refuse_another(run: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
