@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api_host import health, inference, predictions, repository, trainings
+from api_host import health, inference, openapi, predictions, repository, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
@@ -53,6 +53,8 @@ ROUTES = (
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
     Route("/metrics", metrics),
+    Route("/openapi.json", openapi.get_openapi),
+    Route("/docs", openapi.get_docs),
     Route("/ping", health.ping),
     Route("/health", health.ping),
     Route("/version", health.version),
