@@ -158,4 +158,4 @@ async def test_the_page_is_escaped(api: httpx.AsyncClient) -> None:
     assert "<b>/" not in page
     commands = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
     assert len(commands) >= len(OPERATIONS)
-    assert any("a%20model/predict --json '{" in unescape(command) for command in commands)
+    assert any("a%20model/predict \\\n  --json '{" in unescape(command) for command in commands)

@@ -58,7 +58,7 @@ def test_the_commands_of_the_page_work(api: httpx.Client, curl: str) -> None:
     for command in commands:
         if "/v1/trainings" in command:  # One is enough for all tests, and it was made.
             continue
-        words = shlex.split(command)
+        words = shlex.split(command.replace("\\\n", " "))
         assert words[0] == "curl"
         run = subprocess.run(
             [curl, "--silent", *words[1:]], capture_output=True, text=True, check=False

@@ -107,13 +107,14 @@ def _commands(method: str, url: str, parameters: Iterable[Json], bodies: Json) -
         example = parameter.get("example", parameter["name"].upper())
         url = url.replace(f"{{{parameter['name']}}}", quote(example, safe=""))
     curl = f"curl --fail-with-body {shlex.quote(url)}"
+    next_line = " \\\n  "  # A phone shows the start of a line only.
     examples = {form: body["example"] for form, body in bodies.items() if "example" in body}
     for form, example in examples.items():
         if form == "application/json":
-            yield f"{curl} --json {shlex.quote(msgspec.json.encode(example).decode())}"
+            yield f"{curl}{next_line}--json {shlex.quote(msgspec.json.encode(example).decode())}"
         else:
-            header = shlex.quote(f"Content-Type: {form}")
-            yield f"{curl} --header {header} --data-binary {shlex.quote(example)}"
+            header = f"--header {shlex.quote(f'Content-Type: {form}')}"
+            yield f"{curl}{next_line}{header}{next_line}--data-binary {shlex.quote(example)}"
     if not examples:
         yield curl if method == "get" else f"{curl} --request {method.upper()}"
 

@@ -1,6 +1,7 @@
 """Predictions and what is served: `/v1/models` and MLflow's `/invocations`."""
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -43,6 +44,7 @@ SMALL_BODY = 32 * KIBIBYTES
 FEW_ROWS = 500
 """Up to here an answer is written at once."""
 
+VERSION = re.compile("[1-9][0-9]{0,9}", re.ASCII)
 RETRY_SECONDS = 5
 """When a caller may ask again for what is not here yet: by then the registry was polled again."""
 
@@ -113,6 +115,8 @@ async def find(
         if version is None:
             raise Problem(UNKNOWN_MODEL, f"{name} has no version with the alias {alias}")
     if version is not None and (served is None or version != served.version.version):
+        if not VERSION.fullmatch(version):
+            raise Problem(UNKNOWN_MODEL, f"{version[:40]!r} is not the number of a version")
         return await _extra(host, name, version)
     if served is not None:
         return served

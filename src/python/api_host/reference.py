@@ -53,6 +53,7 @@ PREDICT = (
     problems.UNSUPPORTED_MEDIA_TYPE,
     problems.PREDICTION_FAILED,
     problems.PREDICTION_TIMEOUT,
+    problems.OVERLOADED,
 )
 
 KEY = Parameter(
@@ -231,6 +232,7 @@ def _scoring(example: Example) -> tuple[Operation, ...]:
                 problems.AMBIGUOUS_MODEL,
                 problems.NO_MODEL,
                 problems.PREDICTION_TIMEOUT,
+                problems.OVERLOADED,
             ),
         ),
         ping,
