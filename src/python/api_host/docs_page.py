@@ -121,13 +121,12 @@ def _commands(method: str, url: str, parameters: Iterable[Json], bodies: Json) -
 
 def _parameter(parameter: Json) -> tuple[str, str]:
     what = f"{parameter['in']}, {_type(parameter['schema'])}"
-    term = f"<code>{escape(parameter['name'])}</code> <small>{what}</small>"
-    return term, _words(parameter["description"])
+    return f"{_code(parameter['name'])} <small>{what}</small>", _words(parameter["description"])
 
 
 def _forms(bodies: Json) -> Iterator[tuple[str, str]]:
     for form, body in bodies.items():
-        yield f"<code>{escape(form)}</code>", _type(body.get("schema", {}))
+        yield _code(form), _type(body["schema"]) if "schema" in body else ""
 
 
 def _answers(document: Json, responses: Json) -> Iterator[tuple[str, str]]:
@@ -137,15 +136,12 @@ def _answers(document: Json, responses: Json) -> Iterator[tuple[str, str]]:
         if problem is not None:
             yield f"<b>{status}</b>", _problems(problem["schema"], response["description"])
             continue
-        names = [name for name in response["headers"] if name != "X-Request-ID"]
-        lines = [
-            f"<code>{escape(form)}</code> {_type(content.get('schema', {}))}"
-            for form, content in forms.items()
-        ] or ["no body"]
+        headers = document["components"]["headers"]
+        lines = [f"{form} {type_}" for form, type_ in _forms(forms)] or ["no body"]
         lines += [
-            f"<code>{escape(name)}</code>"
-            f" {_words(document['components']['headers'][name]['description'])}"
-            for name in names
+            f"{_code(name)} {_words(headers[name]['description'])}"
+            for name in response["headers"]
+            if name != "X-Request-ID"
         ]
         yield f"<b>{status}</b>", "<br>".join(lines)
 
@@ -174,7 +170,7 @@ def _type(schema: Json) -> str:
     """A schema in a few words."""
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
-        return f'<a href="#type-{escape(name)}"><code>{escape(name)}</code></a>'
+        return f'<a href="#type-{escape(name)}">{_code(name)}</a>'
     if choices := schema.get("oneOf", schema.get("anyOf")):
         return " or ".join(_type(choice) for choice in choices)
     if values := schema.get("enum"):
