@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import stamina
+from mlflow.pyfunc import scoring_server
 from sklearn.neighbors import KNeighborsRegressor
 
 from api_host import cli
@@ -298,3 +300,51 @@ def call_until(ended: threading.Event, port: int) -> list[int]:
 def until_told(systemd: socket.socket, message: str) -> None:
     while message not in systemd.recv(4096).decode().splitlines():
         pass
+
+
+@contextmanager
+def mlflow_serving(model: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """What `mlflow models serve --env-manager local` starts, which is gone after the block."""
+    command, environment = scoring_server.get_cmd(
+        str(model), port, "127.0.0.1"  # type: ignore[arg-type]
+    )
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    args = [sys.executable, "-m", *shlex.split(command)]
+    with subprocess.Popen(args, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_clients_of_mlflow_models_serve_see_no_change(
+    registry: RegistryServer, models: Path, tmp_path: Path
+) -> None:
+    registry.promote("iris", models / "linear")
+    table = pd.DataFrame([ROW, ROW])
+    bodies = (
+        ("application/json", json.dumps({"dataframe_split": table.to_dict("split")})),
+        ("application/json", json.dumps({"dataframe_records": [ROW]})),
+        ("application/json", json.dumps({"inputs": table.to_dict("list")})),
+        ("application/json", json.dumps({"instances": [ROW | {"sepal_length": float("nan")}]})),
+        ("text/csv", table.to_csv(index=False)),
+    )
+    ports = free_port(), free_port()
+    with (
+        serving(registry, tmp_path, ports[0]) as our_process,
+        mlflow_serving(models / "linear", ports[1]) as their_process,
+        httpx.Client(base_url=f"http://127.0.0.1:{ports[0]}", timeout=60) as ours,
+        httpx.Client(base_url=f"http://127.0.0.1:{ports[1]}", timeout=60) as theirs,
+    ):
+        until_well(ours, our_process, "/ping")
+        until_well(theirs, their_process, "/ping")
+        for path in ("/ping", "/health", "/version"):
+            assert ours.get(path).content == theirs.get(path).content
+        for content_type, body in bodies:
+            answers = [
+                server.post("/invocations", content=body, headers={"Content-Type": content_type})
+                for server in (ours, theirs)
+            ]
+            assert answers[0].status_code == answers[1].status_code
+            if answers[0].is_success:
+                assert answers[0].json() == answers[1].json()

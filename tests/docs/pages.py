@@ -25,6 +25,13 @@ def documented_paths() -> set[str]:
     return set(re.findall(r"`(?:GET|POST) (/[^`]*)`", table))
 
 
+def documented_differences() -> list[str]:
+    """What docs/api.md says that MLflow's scoring server answers differently."""
+    _, _, rest = Path("docs/api.md").read_text().partition("| request | MLflow | this host |")
+    table, _, _ = rest.partition("\n\n")
+    return re.findall(r"^\| (.*?) \| [^|]* \| [^|]* \|", table, re.MULTILINE)
+
+
 def documented_walks(host_name: str) -> dict[str, list[str]]:
     """The walks of a host's doctor in docs/doctor.md, with their steps."""
     _, _, rest = Path("docs/doctor.md").read_text().partition(f"### {host_name}\n")

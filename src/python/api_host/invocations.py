@@ -7,55 +7,95 @@ here with what MLflow reads, for bodies that hypothesis makes up.
 import base64
 import io
 import json
-from collections.abc import Iterable
+from datetime import date, time
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from api_host.enforcement import enforce, invalid
 from api_host.kinds import Kind
+from api_host.parameters import Parameters
 from api_host.problems import UNSUPPORTED_MEDIA_TYPE, Problem
 from api_host.schema import Signature
 from api_host.table import Table
 
 FORMS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 
+LANGUAGE_KEYS = frozenset({"input", "messages", "prompt"})
+"""Members by which MLflow knows a body for a language model, which no model here is."""
 
-def decode(body: bytes, content_type: str, signature: Signature | None) -> Table:
+
+def decode(
+    body: bytes, content_type: str, signature: Signature | None, parameters: Parameters
+) -> Table:
     """What the model predicts from. Raises `Problem`."""
-    media_type, *parameters = (part.strip() for part in content_type.split(";"))
-    _check_parameters(parameters)
-    match media_type:
-        case "text/csv":
-            found: Any = _from_csv(body, signature)
+    match _media_type(content_type):
         case "application/json":
-            found = _from_json(body, signature)
+            return _from_json(body, signature, parameters)
+        case "text/csv":
+            return _table(_from_csv(body, signature), signature)
         case _:
             raise Problem(
                 UNSUPPORTED_MEDIA_TYPE,
                 f"the content type is {content_type or 'not given'};"
                 " it must be application/json or text/csv",
             )
-    return Table(found if signature is None else enforce(found, signature))
 
 
 def encode(predictions: Any) -> bytes:
-    """The answer, as MLflow writes it: its NaN is JavaScript's, not JSON's."""
-    return json.dumps({"predictions": predictions}, default=_as_list).encode()
+    """The answer, as MLflow writes it: its NaN is JavaScript's, not JSON's. Raises `Problem`."""
+    if isinstance(predictions, np.ndarray) and _is_plain(predictions):
+        return msgspec.json.encode({"predictions": predictions.tolist()})
+    if isinstance(predictions, pd.DataFrame | pd.Series):
+        predictions = pd.DataFrame(predictions).to_dict(orient="records")
+    try:
+        return json.dumps({"predictions": predictions}, default=_as_json).encode()
+    except (TypeError, ValueError) as error:
+        raise invalid(f"the predictions of the model are not for JSON: {error}") from None
 
 
-def _as_list(array: Any) -> Any:
-    return array.tolist()
+def _is_plain(predictions: NDArray[Any]) -> bool:
+    """Whether msgspec writes the same values: it has no NaN."""
+    if predictions.dtype.kind == "f":
+        return predictions.dtype.itemsize <= np.float64().itemsize and bool(
+            np.isfinite(predictions).all()
+        )
+    return predictions.dtype.kind in "biu"
 
 
-def _check_parameters(parameters: Iterable[str]) -> None:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name != "charset" or value.lower() != "utf-8":
-            raise Problem(
-                UNSUPPORTED_MEDIA_TYPE, f"{parameter!r} in the content type is not understood"
-            )
+def _as_json(value: Any) -> Any:
+    match value:
+        case np.ndarray():
+            return value.tolist()
+        case np.generic():
+            return value.item()
+        case bytes():
+            return base64.encodebytes(value).decode()
+        case date() | time():
+            return value.isoformat()
+    raise TypeError(f"a {type(value).__name__} cannot be written")
+
+
+def _media_type(content_type: str) -> str:
+    media_type, *rest = (part.strip() for part in content_type.split(";"))
+    parameters = dict(part.partition("=")[::2] for part in rest)
+    if parameters.keys() - {"charset"} or parameters.get("charset", "utf-8").lower() != "utf-8":
+        raise Problem(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"the content type is {content_type}; it may have charset=utf-8, and nothing else",
+        )
+    return media_type
+
+
+def _table(found: Any, signature: Signature | None) -> Table:
+    if signature is not None:
+        return Table(enforce(found, signature))
+    if isinstance(found, np.ndarray | np.generic) and found.ndim == 0:
+        raise invalid("the body holds one value, and the model takes rows")
+    return Table(found)
 
 
 def _from_csv(body: bytes, signature: Signature | None) -> pd.DataFrame:
@@ -70,16 +110,27 @@ def _from_csv(body: bytes, signature: Signature | None) -> pd.DataFrame:
         raise invalid(f"the body is not CSV that pandas reads: {error}") from None
 
 
-def _from_json(body: bytes, signature: Signature | None) -> Any:
+def _from_json(body: bytes, signature: Signature | None, parameters: Parameters) -> Table:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is not JSON: {error}") from None
-    forms = [form for form in FORMS if isinstance(document, dict) and form in document]
+    if not isinstance(document, dict):
+        document = {}
+    forms = [form for form in FORMS if form in document]
     if len(forms) != 1:
         raise invalid(f"the body must be a JSON object with exactly one of {', '.join(FORMS)}")
-    form = forms[0]
-    values = document[form]
+    if language := LANGUAGE_KEYS & document.keys():
+        raise invalid(
+            f"the body has {', '.join(sorted(language))}, which is for language models; this"
+            f" model takes {forms[0]} without it"
+        )
+    table = _table(_read(forms[0], document[forms[0]], signature), signature)
+    parameters.check(document.get("params"))
+    return table
+
+
+def _read(form: str, values: Any, signature: Signature | None) -> Any:
     try:
         match form:
             case "dataframe_records":
@@ -118,6 +169,8 @@ def _cast_frame(frame: pd.DataFrame, signature: Signature | None) -> pd.DataFram
         return frame
     if signature.named:
         kinds = {c.name: c.kind for c in signature.columns if c.name in frame.columns}
+    elif signature.is_tensor:
+        kinds = dict.fromkeys(frame.columns, signature.columns[0].kind)
     else:
         kinds = dict(zip(frame.columns, (c.kind for c in signature.columns), strict=False))
     for name, kind in kinds.items():
@@ -161,7 +214,7 @@ def _inputs(values: Any, signature: Signature | None) -> Any:
     is_table = isinstance(values, list) and any(isinstance(item, dict) for item in values)
     if len(kinds) == 1 and isinstance(values, list) and not is_table:
         values = {next(iter(kinds)): values}
-    elif signature and not signature.named and isinstance(values, dict):
+    elif signature and not signature.named and (values is None or isinstance(values, dict)):
         raise TypeError("the columns of this model have no names: send an array")
     if isinstance(values, dict):
         return {name: _cast(value, kinds.get(name)) for name, value in values.items()}

@@ -16,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from api_host.errors import ModelRefusedError
+from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature
 from api_host.table import Natural, Table
 
@@ -55,6 +56,7 @@ class _Flavors(msgspec.Struct, frozen=True):
 class _Signature(msgspec.Struct, frozen=True):
     inputs: str | None = None
     outputs: str | None = None
+    params: str | None = None
 
 
 class _Example(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ class Model:
     `inputs`, `outputs`: the same as MLflow writes it, for callers to read.
     `example`: rows that were logged with it: objects where the columns have names, else arrays.
     `trial`: how it did on them; None if there are none.
+    `parameters`: what it says of the `params` of a request.
     """
 
     signature: Signature | None
@@ -136,6 +139,7 @@ class Model:
     example: list[Any]
     trial: Trial | None
     _predict: Callable[[Natural], Any]
+    parameters: Parameters = UNKNOWN
 
     @property
     def joins(self) -> bool:
@@ -171,6 +175,7 @@ def load(folder: Path, trusted: Collection[str] = ()) -> Model:
         example,
         _try(predict, signature, example) if example else None,
         predict,
+        compile_parameters(described.params),
     )
 
 

@@ -59,7 +59,8 @@ def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
 
 def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
     """What `/invocations` is asked. Raises `Problem`."""
-    table = invocations.decode(body, headers.get("Content-Type", ""), served.model.signature)
+    model, content_type = served.model, headers.get("Content-Type", "")
+    table = invocations.decode(body, content_type, model.signature, model.parameters)
     if len(table) > most_rows:
         raise too_many_rows(len(table), most_rows)
 
