@@ -34,6 +34,8 @@ def decode(
     """What the model predicts from. Raises `Problem`."""
     match _media_type(content_type):
         case "application/json":
+            if (numbers := _numbers(body, signature)) is not None:
+                return numbers
             return _from_json(body, signature, parameters)
         case "text/csv":
             return _table(_from_csv(body, signature), signature)
@@ -88,6 +90,13 @@ def _media_type(content_type: str) -> str:
             f"the content type is {content_type}; it may have charset=utf-8, and nothing else",
         )
     return media_type
+
+
+def _numbers(body: bytes, signature: Signature | None) -> Table | None:
+    if signature is None or signature.forms is None:
+        return None
+    matrix = signature.forms.read(body)
+    return None if matrix is None else signature.of_numbers(matrix)
 
 
 def _table(found: Any, signature: Signature | None) -> Table:

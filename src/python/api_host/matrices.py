@@ -33,8 +33,13 @@ def all_numbers(columns: Sequence[Column]) -> bool:
 
 def reader_of(columns: Sequence[Column], *, named: bool) -> "MatrixReader | None":
     """The reader for these columns; None if there is none."""
-    odd = named and any(_ODD.search(str(column.name)) for column in columns)
-    return MatrixReader(columns, named=named) if all_numbers(columns) and not odd else None
+    plain = not named or all(is_plain_name(str(column.name)) for column in columns)
+    return MatrixReader(columns, named=named) if all_numbers(columns) and plain else None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether msgspec takes it as the name of a member."""
+    return _ODD.search(name) is None
 
 
 class MatrixReader:
@@ -50,9 +55,9 @@ class MatrixReader:
         types = [_TYPES[column.kind.name] for column in columns]
         if named:
             names = [str(column.name) for column in columns]
-            self._rows = _decoder("rows", list[_struct(names, types)])  # type: ignore[misc]
+            self._rows = _decoder("rows", list[members(names, types)])  # type: ignore[misc]
             lists = [list[each] for each in types]  # type: ignore[valid-type]
-            self._columns = _decoder("columns", _struct(names, lists))
+            self._columns = _decoder("columns", members(names, lists))
         else:
             self._rows = _decoder("rows", list[tuple[*types]])  # type: ignore[valid-type]
 
@@ -87,10 +92,10 @@ class MatrixReader:
 
 
 def _decoder(name: str, type_: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(_struct([name], [type_]))
+    return msgspec.json.Decoder(members([name], [type_]))
 
 
-def _struct(names: Sequence[str], types: Sequence[Any]) -> type[msgspec.Struct]:
+def members(names: Sequence[str], types: Sequence[Any]) -> type[msgspec.Struct]:
     """A type of objects with exactly these members, whatever their names are."""
     fields = [f"member_{index}" for index in range(len(names))]
     return msgspec.defstruct(

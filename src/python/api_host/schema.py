@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from api_host.errors import ModelRefusedError
 from api_host.kinds import KINDS, Column, Kind, described
 from api_host.matrices import LARGEST_WHOLE, MatrixReader, all_numbers, reader_of
+from api_host.numeric_forms import NumericForms, forms_of
 from api_host.problems import Mistake, invalid_input, pointer
 from api_host.table import Matrix, Natural, Table
 
@@ -39,6 +40,11 @@ class Signature:
     def reader(self) -> MatrixReader | None:
         """What reads simple bodies; None where a column is no number."""
         return reader_of(self.columns, named=self.named)
+
+    @cached_property
+    def forms(self) -> NumericForms | None:
+        """What reads simple bodies of MLflow's protocol; None where a column is no number."""
+        return forms_of(self.columns, named=self.named, is_tensor=self.is_tensor)
 
     def of_numbers(self, matrix: Matrix) -> Table:
         """Checked numbers, of which each is one that its column can hold."""
