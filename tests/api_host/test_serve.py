@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -119,6 +119,31 @@ def test_a_connection_ends_when_its_client_ends_it(
         for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=20):
             with attempt:
                 assert connections_of(process) < before + 10
+
+
+def test_more_connections_than_there_may_be_are_told_so(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    with (
+        serving(registry, tmp_path, port, API_MAX_CONNECTIONS="3") as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
+        ExitStack() as others,
+    ):
+        until_well(api, process, "/livez")
+        for _ in range(2):
+            other = others.enter_context(httpx.Client(base_url=api.base_url))
+            assert other.get("/livez").status_code == 200
+        refused = httpx.post(f"{api.base_url}/v1/models/none/predict", json={"rows": []})
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["Connection"] == "close"
+        assert refused.json()["type"] == "urn:tripod:problem:overloaded"
+        assert api.get("/livez").status_code == 200
+        others.close()
+        for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=20):
+            with attempt:
+                assert httpx.get(f"{api.base_url}/livez").status_code == 200
 
 
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(

@@ -1,21 +1,136 @@
-"""Connections that end when their client ends them."""
+"""Connections: how many there may be, and how they end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import AsyncioSingleTask
+from hypercorn.typing import TaskGroup
+
+from api_host import metrics
+from api_host.problems import OVERLOADED, Problem
+
+KIBIBYTES = 1024
+RETRY_SECONDS = 1
+SECONDS_TO_ASK = 1.0
+"""How long one who is refused may take to send a request: an answer before it could get lost."""
 
 
-class _PromptServer(TCPServer):
+@dataclass
+class _Connections:
+    """Those that are open.
+
+    `most`: how many there may be.
+    """
+
+    most: int
+    count: int = 0
+
+
+class _IdleTimer(AsyncioSingleTask):
+    """Ends a connection that nothing comes by, or at once when the server stops.
+
+    Hypercorn 0.18 starts and cancels a task for it at each request, which costs as much as a
+    prediction; a timer does not.
+    """
+
+    def __init__(self, server: TCPServer) -> None:
+        super().__init__()
+        self._server = server
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the connection is idle."""
+        return self._timer is not None
+
+    async def restart(
+        self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]  # noqa: ARG002
+    ) -> None:
+        """The connection is idle from now on."""
+        await self.stop()
+        server = self._server
+        is_last = server.context.terminated.is_set()
+        seconds = 0.0 if is_last else server.config.keep_alive_timeout
+        self._timer = server.loop.call_later(seconds, self.end)
+
+    async def stop(self) -> None:
+        """The connection is in use, or closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def end(self) -> None:
+        """Closes the connection."""
+        self._handle = self._server.loop.create_task(
+            self._server._initiate_server_close()  # noqa: SLF001 - as Hypercorn's own does
+        )
+
+
+class _Connection(TCPServer):
     """One connection.
 
     Hypercorn 0.18 waits until `keep_alive_timeout` is up before it lets go of a connection that its
     client has closed. Clients that make a connection for each request would use up all descriptors.
     """
 
+    def __init__(self, connections: _Connections, *args: Any) -> None:
+        super().__init__(*args)
+        self._connections = connections
+        self.idle_task = self._idle = _IdleTimer(self)
+
+    async def run(self) -> None:
+        connections = self._connections
+        if connections.count >= connections.most:
+            metrics.REFUSED_CONNECTIONS.inc()
+            await self._refuse()
+            return
+        connections.count += 1
+        try:
+            await super().run()
+        finally:
+            connections.count -= 1
+
     async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()
+        ending = self.loop.create_task(self._end_with_server())
+        try:
+            await super()._read_data()
+        finally:
+            ending.cancel()
+            await self._idle.stop()
+
+    async def _end_with_server(self) -> None:
+        await self.context.terminated.wait()
+        if self._idle.is_running:
+            self._idle.end()
+
+    async def _refuse(self) -> None:
+        try:
+            async with asyncio.timeout(SECONDS_TO_ASK):
+                await self.reader.read(64 * KIBIBYTES)
+                self.writer.write(_refusal(self._connections.most))
+                await self.writer.drain()
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            await self._close()
 
 
-def let_go_with_clients() -> None:
-    """Makes Hypercorn in this process let go of a connection as soon as its client has."""
-    setattr(run, TCPServer.__name__, _PromptServer)
+def _refusal(most: int) -> bytes:
+    detail = f"this host has {most} connections, and more it may not have: ask again later"
+    response = Problem(OVERLOADED, detail, retry_after=RETRY_SECONDS).response()
+    lines = [b"HTTP/1.1 503 Service Unavailable", b"connection: close"]
+    lines += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+def look_after_connections(most: int) -> None:
+    """Makes Hypercorn in this process let go of a connection as soon as its client has.
+
+    `most`: how many there may be at a time; who makes another is told so.
+    """
+    setattr(run, TCPServer.__name__, partial(_Connection, _Connections(most)))

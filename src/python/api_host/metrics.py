@@ -37,6 +37,9 @@ BATCHES = Histogram(
 REFUSED = Counter(
     "tripod_api_refused_predictions", "Predictions refused as too many waited.", ("model",)
 )
+REFUSED_CONNECTIONS = Counter(
+    "tripod_api_refused_connections", "Connections refused as there were too many."
+)
 SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
 SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
 PROBLEMS = Counter(

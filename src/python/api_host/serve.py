@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 
 from api_host import health
 from api_host.app import RECOVERY_SECONDS, create_app
-from api_host.connections import let_go_with_clients
+from api_host.connections import look_after_connections
 from api_host.settings import ApiSettings
 from hostkit import pulse
 from hostkit.departure import Departure, Reason
@@ -50,7 +50,7 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     departure = Departure(app, lambda: _check_listener(listener, read_again()))
     # A copy, which Hypercorn closes.
     config = server_config(settings, os.dup(listener.fileno()))
-    let_go_with_clients()
+    look_after_connections(settings.api_max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
     if departure.reason is Reason.RELOAD:

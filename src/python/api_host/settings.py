@@ -115,6 +115,11 @@ class ApiSettings(Settings):
     api_max_rows: PositiveInt = Field(
         default=100_000, description="Most rows in one request.", examples=["100000"]
     )
+    api_max_connections: PositiveInt = Field(
+        default=1000,
+        description="Most connections of clients to a process; further ones are answered 503.",
+        examples=["1000"],
+    )
     api_max_waiting: PositiveInt = Field(
         default=256,
         description="Most predictions of one model that wait; further ones are answered 503.",
