@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from api_host.batches import predict_all
+from api_host.engines import Engines
 from api_host.model import Model, Trial
 from api_host.table import Natural, Table, join
 from tests.api_host.conftest import iris
@@ -20,7 +21,7 @@ lengths = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 
 
 def model_of(predict: Any) -> Model:
-    return Model(None, None, None, [], Trial(joins=True, seconds=1.0), predict)
+    return Model(None, None, None, [], Trial(joins=True, seconds=1.0), Engines(predict, ""))
 
 
 def tables_of(sizes: list[int]) -> list[Table]:

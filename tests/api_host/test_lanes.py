@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from api_host.catalog import Served
+from api_host.engines import Engines
 from api_host.lanes import Lane, Limits
 from api_host.model import Model, Trial
 from api_host.problems import OVERLOADED, Problem
@@ -52,7 +53,8 @@ async def lane_of(gate: Gate) -> AsyncIterator[Callable[..., Lane]]:
     with ThreadPoolExecutor(4) as threads:
 
         def make(*, waiting: int = 100, rows: int = 10, joins: bool = True) -> Lane:
-            model = Model(None, None, None, [], Trial(joins=joins, seconds=1.0), gate.predict)
+            engines = Engines(gate.predict, "it is a gate")
+            model = Model(None, None, None, [], Trial(joins=joins, seconds=1.0), engines)
             version = ModelVersion("gate", "1", 0, "")
             served = Served(version, model, None, datetime.now(UTC))
             return Lane(served, Limits(waiting, rows), threads)

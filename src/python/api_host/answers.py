@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
@@ -114,18 +114,54 @@ class ModelSignature(msgspec.Struct, frozen=True):
     outputs: list[dict[str, Any]] | None
 
 
+class EngineRange(msgspec.Struct, frozen=True):
+    """Numbers of rows that one engine answers for.
+
+    `first`, `last`: from how many to how many; null for any number.
+    """
+
+    first: int = field(name="from")
+    last: int | None = field(name="to")
+    engine: str
+
+
+class EngineMeasurement(msgspec.Struct, frozen=True):
+    """What one call took when the model was loaded.
+
+    `factor`: how many times faster the engine was.
+    """
+
+    rows: int
+    original_microseconds: float
+    engine_microseconds: float
+    factor: float
+
+
+class ModelEngine(msgspec.Struct, frozen=True):
+    """What predicts: the model itself, or an equivalent that was proven equal.
+
+    `why`: why the equivalent is trusted, or why there is none.
+    """
+
+    why: str
+    rows: list[EngineRange]
+    measured: list[EngineMeasurement]
+
+
 class ModelDescription(ModelSummary, frozen=True, kw_only=True):
     """What there is to know of a model; the last members only while it is served.
 
     `metrics`: what was measured when it was trained.
     `tags`: what was noted when it was registered.
     `example`: rows that were logged with it, which it can predict from.
+    `engine`: what answers for how many rows.
     """
 
     signature: ModelSignature | UnsetType = UNSET
     metrics: dict[str, float | None] | UnsetType = UNSET
     tags: dict[str, str] | UnsetType = UNSET
     example: list[dict[str, Any] | list[Any]] | UnsetType = UNSET
+    engine: ModelEngine | UnsetType = UNSET
 
 
 class ModelName(msgspec.Struct, frozen=True):

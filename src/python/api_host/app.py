@@ -123,7 +123,12 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
         catalog = Catalog()
         registry = Registry(mlflow)
         store = Store.of(settings)
-        loader = Loader(registry, store, settings.model_trusted_types)
+        loader = Loader(
+            registry,
+            store,
+            settings.model_trusted_types,
+            compiles=settings.model_compile == "yes",
+        )
         follower = Follower(
             catalog=catalog,
             registry=registry,

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
-import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-Matrix: TypeAlias = NDArray[np.float64]
-"""Rows of numbers, in the order of the signature's columns."""
+from api_host.answers import EngineMeasurement, EngineRange, ModelEngine
+from api_host.table import Matrix, Natural, Table
 
 Answers: TypeAlias = NDArray[Any]
 """Labels or numbers, of the type that the original gives."""
@@ -35,17 +34,6 @@ class Engine(Protocol):
         """What the original would say; None where only the original can answer, or refuse."""
 
 
-class Rows(Protocol):
-    """Rows in both forms: `matrix` is None where a column is not a number."""
-
-    @property
-    def matrix(self) -> Matrix | None:
-        """The rows as an engine takes them."""
-
-    def natural(self) -> Any:
-        """The rows as the original takes them."""
-
-
 @dataclass(frozen=True)
 class Measurement:
     """What one call took, in seconds, with this many rows."""
@@ -53,6 +41,11 @@ class Measurement:
     rows: int
     original: float
     engine: float
+
+    @property
+    def best(self) -> float:
+        """What the faster of the two took."""
+        return min(self.original, self.engine)
 
     @property
     def factor(self) -> float:
@@ -70,7 +63,7 @@ class Engines:
     `measured`: by increasing number of rows; nothing where there is no engine.
     """
 
-    original: Callable[[Any], Answers]
+    original: Callable[[Natural], Answers]
     why: str
     engine: Engine | None = None
     measured: tuple[Measurement, ...] = ()
@@ -82,31 +75,43 @@ class Engines:
         self._upto = [(low * high) ** 0.5 for low, high in pairwise(sizes)]
         self._served = [one.factor > 1 for one in self.measured] or [self.engine is not None]
 
-    def predict(self, rows: Rows) -> Answers:
+    def predict(self, table: Table) -> Answers:
         """The predictions, one a row."""
-        matrix = rows.matrix
+        matrix = table.matrix
         if matrix is not None and self.engine is not None and self.serves(len(matrix)):
             answers = self._ask(self.engine, matrix)
             if answers is not None:
                 return answers
-        return self.original(rows.natural())
+        return self.original(table.natural())
 
     def serves(self, rows: int) -> bool:
         """Whether the engine is the one to ask for this many rows."""
         return self._served[bisect_left(self._upto, rows)]
 
-    def document(self) -> dict[str, Any]:
+    def seconds(self, rows: int) -> float | None:
+        """How long this many rows take, by what was measured; None if nothing was."""
+        below = None
+        for above in self.measured:
+            if rows <= above.rows:
+                if below is None:
+                    return above.best
+                share = (rows - below.rows) / (above.rows - below.rows)
+                return below.best + share * (above.best - below.best)
+            below = above
+        return None if below is None else below.best * rows / below.rows
+
+    def document(self) -> ModelEngine:
         """What is said of them in `GET /v1/models/{name}`."""
         ends = [*(int(end) for end in self._upto), None]
-        ranges: list[dict[str, Any]] = []
+        ranges: list[EngineRange] = []
+        start = 1
         for end, served in zip(ends, self._served, strict=True):
             name = self.engine.name if self.engine and served else ORIGINAL
-            if ranges and ranges[-1]["engine"] == name:
-                ranges[-1]["to"] = end
-            else:
-                start = ranges[-1]["to"] + 1 if ranges else 1
-                ranges.append({"from": start, "to": end, "engine": name})
-        return {"why": self.why, "rows": ranges, "measured": [*map(_document, self.measured)]}
+            if ranges and ranges[-1].engine == name:
+                start = ranges.pop().first
+            ranges.append(EngineRange(start, end, name))
+            start = (end or 0) + 1
+        return ModelEngine(self.why, ranges, [*map(_document, self.measured)])
 
     def _ask(self, engine: Engine, matrix: Matrix) -> Answers | None:
         try:
@@ -116,10 +121,10 @@ class Engines:
             return None
 
 
-def _document(measurement: Measurement) -> dict[str, Any]:
-    return {
-        "rows": measurement.rows,
-        "original_microseconds": round(measurement.original * 1e6, 1),
-        "engine_microseconds": round(measurement.engine * 1e6, 1),
-        "factor": round(measurement.factor, 2),
-    }
+def _document(measurement: Measurement) -> EngineMeasurement:
+    return EngineMeasurement(
+        rows=measurement.rows,
+        original_microseconds=round(measurement.original * 1e6, 1),
+        engine_microseconds=round(measurement.engine * 1e6, 1),
+        factor=round(measurement.factor, 2),
+    )

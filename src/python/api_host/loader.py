@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,16 @@ class Loader:
     `registry`: where versions come from.
     `store`: where their copies are kept.
     `trusted`: types of the operator's own that a model file may hold.
+    `compiles`: whether faster equivalents of the models are looked for.
     """
 
-    def __init__(self, registry: Registry, store: Store, trusted: Collection[str]) -> None:
+    def __init__(
+        self, registry: Registry, store: Store, trusted: Collection[str], *, compiles: bool
+    ) -> None:
         self._registry = registry
         self._store = store
         self._trusted = trusted
+        self._compiles = compiles
         self._one = asyncio.Lock()
 
     async def load(self, version: ModelVersion) -> "Model":
@@ -36,7 +41,8 @@ class Loader:
     async def load_copy(self, copy: Copy) -> "Model":
         """The model of a copy that is on disk."""
         async with self._one:
-            return await asyncio.to_thread(_load, copy.folder, self._trusted)
+            load = partial(_load, copy.folder, self._trusted, compiles=self._compiles)
+            return await asyncio.to_thread(load)
 
     async def _download(self, version: ModelVersion) -> Copy:
         files = await self._registry.files(version)
@@ -54,10 +60,10 @@ def warm_up() -> None:
     from api_host import model, scoring  # noqa: F401, PLC0415
 
 
-def _load(folder: Path, trusted: Collection[str]) -> "Model":
+def _load(folder: Path, trusted: Collection[str], *, compiles: bool) -> "Model":
     from api_host.model import load  # noqa: PLC0415 - see warm_up
 
-    return load(folder, trusted)
+    return load(folder, trusted, compiles=compiles)
 
 
 def _describe(path: Path) -> "Description":

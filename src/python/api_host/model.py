@@ -15,6 +15,8 @@ import skops.io
 import yaml  # type: ignore[import-untyped]
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from api_host.compilation import compile_model
+from api_host.engines import Engines
 from api_host.errors import ModelRefusedError
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature
@@ -131,6 +133,7 @@ class Model:
     `example`: rows that were logged with it: objects where the columns have names, else arrays.
     `trial`: how it did on them; None if there are none.
     `parameters`: what it says of the `params` of a request.
+    `engines`: what predicts: itself, or a faster equivalent.
     """
 
     signature: Signature | None
@@ -138,7 +141,7 @@ class Model:
     outputs: Any
     example: list[Any]
     trial: Trial | None
-    _predict: Callable[[Natural], Any]
+    engines: Engines
     parameters: Parameters = UNKNOWN
 
     @property
@@ -148,15 +151,21 @@ class Model:
 
     def seconds(self, rows: int) -> float:
         """How long a prediction of so many rows takes at most."""
+        measured = self.engines.seconds(rows)
+        if measured is not None:
+            return measured
         return self.trial.seconds * rows if self.trial else math.inf
 
     def predict(self, table: Table) -> Any:
         """The predictions, one a row."""
-        return self._predict(table.natural())
+        return self.engines.predict(table)
 
 
-def load(folder: Path, trusted: Collection[str] = ()) -> Model:
-    """Loads a model and lets it predict once, so that its first caller does not wait."""
+def load(folder: Path, trusted: Collection[str] = (), *, compiles: bool = True) -> Model:
+    """Loads a model and lets it predict once, so that its first caller does not wait.
+
+    `compiles`: whether a faster equivalent of it is looked for.
+    """
     description = describe((folder / "MLmodel").read_bytes())
     estimator = _load(folder / description.file, TRUSTED_TYPES.union(trusted))
     function = description.flavors.python_function.predict_fn
@@ -167,16 +176,32 @@ def load(folder: Path, trusted: Collection[str] = ()) -> Model:
     described = description.signature or _Signature()
     signature = compile_signature(described.inputs)
     example = _example(folder / description.example) if description.example else []
-    predict = getattr(estimator, function)
+    trial = _try(getattr(estimator, function), signature, example) if example else None
     return Model(
         signature,
         _decoded(described.inputs),
         _decoded(described.outputs),
         example,
-        _try(predict, signature, example) if example else None,
-        predict,
+        trial,
+        _engines(estimator, function, signature, example, wanted=compiles),
         compile_parameters(described.params),
     )
+
+
+def _engines(
+    estimator: Any,
+    function: str,
+    signature: Signature | None,
+    example: list[Any],
+    *,
+    wanted: bool,
+) -> Engines:
+    rows, form = np.zeros((1, 0)), None
+    if signature is not None and signature.numeric:
+        form = signature.form
+        given = signature.from_rows(example).matrix if example else None
+        rows = np.zeros((1, len(signature.columns))) if given is None else given
+    return compile_model(estimator, function, wanted=wanted, example=rows, natural=form)
 
 
 def _example(path: Path) -> list[Any]:

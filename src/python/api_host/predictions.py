@@ -72,6 +72,7 @@ async def get_model(request: Request) -> Response:
         metrics=dict(served.version.metrics),
         tags=served.version.tags,
         example=served.model.example,
+        engine=served.model.engines.document(),
     )
     return json_response(description)
 

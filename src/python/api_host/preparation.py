@@ -15,15 +15,19 @@ from numpy.typing import DTypeLike, NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    RobustScaler,
+    StandardScaler,
+)
 
-from api_host.engines import Matrix, NoEngineError
+from api_host.engines import NoEngineError
+from api_host.table import Matrix
 
 MOST = 2.0**53
 """The largest number that an engine takes: from here float64 no longer counts by ones."""
-
-FEW = 4096
-"""Numbers whose squares are summed without a thread for each core."""
 
 FARTHEST = 1e30
 """The largest number that may come out: what float32 holds as well."""
@@ -177,7 +181,7 @@ class _Compiled:
         self._dtype = None if dtype == np.float64 else dtype
 
     def __call__(self, matrix: Matrix) -> NDArray[Any] | None:
-        complete = _is_small(matrix)
+        complete = bool(np.abs(matrix).max(initial=0.0) <= MOST)  # False for NaN, too.
         if not complete and not self._takes(matrix):
             return None
         return self._apply(matrix, complete=complete)
@@ -200,15 +204,6 @@ class _Compiled:
                 filled = np.where(np.isnan(matrix), values, matrix)
                 matrix, ours = filled.astype(matrix.dtype, copy=False), True
         return matrix
-
-
-def _is_small(matrix: Matrix) -> bool:
-    """Whether no number is above `MOST`, and none is NaN."""
-    if matrix.size <= FEW:
-        flat = matrix.ravel()
-        if flat.dot(flat) <= MOST * MOST:  # One call, and enough for nearly all rows.
-            return True
-    return bool(np.abs(matrix).max(initial=0.0) <= MOST)
 
 
 def _add(before: Preparation, *steps: tuple[Kind, Any]) -> Preparation:
@@ -265,6 +260,12 @@ def _imputer(before: Preparation, imputer: SimpleImputer) -> Preparation:
     return _add(before, (Kind.FILL, values))
 
 
+def _function(before: Preparation, transformer: FunctionTransformer) -> Preparation:
+    if transformer.func is not None:
+        raise NoEngineError("what a function of its own does has no faster equivalent")
+    return before
+
+
 def _columns(before: Preparation, transformer: ColumnTransformer) -> Preparation:
     indices = transformer._transformer_to_input_indices  # noqa: SLF001 - names, masks, slices
     parts = [
@@ -306,6 +307,7 @@ _FOLLOW: dict[type, Callable[[Preparation, Any], Preparation]] = {
     MinMaxScaler: _min_max,
     MaxAbsScaler: _max_abs,
     RobustScaler: _robust,
+    FunctionTransformer: _function,
     SimpleImputer: _imputer,
     ColumnTransformer: _columns,
 }

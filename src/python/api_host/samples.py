@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api_host.engines import Matrix
+from api_host.table import Matrix
 
 SEED = 0
 

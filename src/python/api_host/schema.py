@@ -48,9 +48,10 @@ class Signature:
 
     def of_numbers(self, matrix: Matrix) -> Table:
         """Checked numbers, of which each is one that its column can hold."""
-        return Table.of_numbers(matrix, self._form)
+        return Table.of_numbers(matrix, self.form)
 
-    def _form(self, matrix: Matrix) -> Natural:
+    def form(self, matrix: Matrix) -> Natural:
+        """Numbers as the original model knows them."""
         if self.is_tensor:
             return matrix.astype(self.columns[0].kind.dtype, copy=False)
         if self.doubles:

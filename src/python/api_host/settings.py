@@ -1,7 +1,7 @@
 """The env file of the API host: where the other servers are, which models it serves, its limits."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
@@ -101,6 +101,11 @@ class ApiSettings(Settings):
         default=(),
         description="Further types that model files may hold, with commas; each is code that runs.",
         examples=["sklearn.neighbors._kd_tree.KDTree"],
+    )
+    model_compile: Literal["yes", "no"] = Field(
+        default="yes",
+        description="Whether a faster equivalent answers for a model, where it is proven equal.",
+        examples=["no"],
     )
     model_extra_versions: PositiveInt = Field(
         default=4,

@@ -89,7 +89,7 @@ class Ensemble:
     @property
     def is_exact(self) -> bool:
         """Whether sums of leaves are without rounding, in whatever order they are added."""
-        return all(bool((tree.values % 1 == 0).all()) for tree, _ in self.trees)
+        return all(bool((tree.values[~_splits(tree)] % 1 == 0).all()) for tree, _ in self.trees)
 
     def thresholds(self, column: int) -> NDArray[np.float64]:
         """Where the trees split a column."""
