@@ -153,9 +153,10 @@ async def test_the_page_needs_nothing_from_elsewhere(api: httpx.AsyncClient) -> 
     assert {operation.id for operation in OPERATIONS} <= anchors
 
 
-async def test_the_page_is_escaped(api: httpx.AsyncClient) -> None:
+async def test_the_commands_of_the_page_are_short_and_escaped(api: httpx.AsyncClient) -> None:
     page = (await api.get("/docs", headers={"Host": "<b>"})).text
     assert "<b>/" not in page
     commands = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
     assert len(commands) >= len(OPERATIONS)
+    assert not any("outputs" in command for command in commands)  # It has a default.
     assert any("a%20model/predict \\\n  --json '{" in unescape(command) for command in commands)

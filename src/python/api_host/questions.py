@@ -27,7 +27,7 @@ class Columns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, Annotated[list[Any], Meta(min_length=1)]]
 
 
-class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A table, as pandas splits it."""
 
     data: list[Any]
@@ -77,7 +77,7 @@ class TrainingOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
 
 
-class InputTensor(msgspec.Struct, frozen=True):
+class InputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
     """A tensor to predict from.
 
     `shape`: rows, or rows and columns.
@@ -97,7 +97,7 @@ class InputTensor(msgspec.Struct, frozen=True):
         return (self.parameters or {}).get("binary_data_size")
 
 
-class WantedOutput(msgspec.Struct, frozen=True):
+class WantedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """An output to answer with.
 
     `parameters`: `binary_data`, if it is to be binary data.
@@ -107,7 +107,7 @@ class WantedOutput(msgspec.Struct, frozen=True):
     parameters: Parameters = None
 
 
-class InferenceRequest(msgspec.Struct, frozen=True):
+class InferenceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tensors to predict from.
 
     `inputs`: one a column; or one with all columns in the order of the signature.
