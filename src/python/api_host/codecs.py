@@ -45,11 +45,11 @@ def decode(body: bytes, content_type: str, signature: Signature | None, *, most_
     match document:
         case {"rows": list(rows), **others} if not others:
             _check_count(len(rows), most_rows)
-            return signature.from_rows(rows) if signature else _unchecked(rows)
+            return signature.from_rows(rows) if signature else unchecked(rows)
         case {"columns": dict(columns), **others} if not others:
             lengths = (len(values) for values in columns.values() if isinstance(values, list))
             _check_count(max(lengths, default=0), most_rows)
-            return signature.from_columns(columns) if signature else _unchecked(columns)
+            return signature.from_columns(columns) if signature else unchecked(columns)
     detail = 'must be {"rows": [...]}, an array of rows, or {"columns": {...}}, an object of arrays'
     raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
 
@@ -72,8 +72,8 @@ def _check_count(count: int, most_rows: int) -> None:
         raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
 
 
-def _unchecked(values: Any) -> Table:
-    # A model that was logged without a signature: only the model itself knows what is right.
+def unchecked(values: Any) -> Table:
+    """Rows or columns for a model without a signature, which alone knows what is right."""
     try:
         if isinstance(values, list) and isinstance(values[0], list):
             return Table(np.array(values))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +19,11 @@ KIBIBYTES = 1024
 RETRY_SECONDS = 1
 SECONDS_TO_ASK = 1.0
 """How long one who is refused may take to send a request: an answer before it could get lost."""
+
+SECONDS = 1.0
+
+CLOSE_SECONDS = 5 * SECONDS
+"""How long a client may take to read the rest of an answer that ends here."""
 
 
 @dataclass
@@ -118,6 +124,13 @@ class _Connection(TCPServer):
             pass
         finally:
             await self._close()
+
+    async def _close(self) -> None:
+        # Closing waits until all is sent, and so for ever if a client does not read.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super()._close()
+        self.writer.transport.abort()
 
 
 def _refusal(most: int) -> bytes:

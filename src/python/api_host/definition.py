@@ -19,7 +19,7 @@ def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
         url_variable="API_PUBLIC_URL",
         address=settings.api_host,
         port=settings.api_port,
-        max_body_bytes=settings.api_max_body_bytes,
+        max_body_bytes=None,  # A stream may have any length; for all else the host has a limit.
         # The host itself answers when its time is up; a proxy must not be quicker.
         timeout_seconds=settings.api_read_timeout_seconds
         + settings.api_predict_timeout_seconds

@@ -13,14 +13,14 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A part of a path, or a header of a request.
+    """A part of a path or a query, or a header of a request.
 
     `schema`: what it may be, as JSON Schema.
     `example`: None if it is better left out.
     """
 
     name: str
-    place: Literal["path", "header"]
+    place: Literal["path", "query", "header"]
     about: str
     schema: Schema
     example: str | None = None

@@ -79,8 +79,16 @@ async def get_model(request: Request) -> Response:
 
 async def predict(request: Request) -> Response:
     """`POST /v1/models/{name}/predict`, also by alias and by version."""
-    host = host_of(request)
-    return await answer(request, await find(host, **request.path_params), "score")
+    served = await find(host_of(request), **request.path_params)
+    # Imported here, where a model is loaded already: pandas and numpy are of no use before.
+    from api_host import bulk  # noqa: PLC0415
+
+    request.state.served = served.version
+    if request.url.query:
+        bulk.first_row(request)
+    if bulk.is_stream(request.headers):
+        return bulk.StreamOfPredictions(request, served)
+    return await answer(request, served, "score")
 
 
 async def invoke(request: Request) -> Response:

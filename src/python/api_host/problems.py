@@ -37,6 +37,7 @@ class Kind:
 INVALID_BODY = Kind("invalid-body", 400, "The body could not be read")
 INVALID_INVOCATION = Kind("invalid-invocation", 400, "The model could not be asked with this")
 INVALID_HEADER = Kind("invalid-header", 400, "A header is not right")
+INVALID_QUERY = Kind("invalid-query", 400, "The query of the URL is not right")
 NOT_FOUND = Kind("not-found", 404, "There is nothing here")
 UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model")
 UNKNOWN_TRAINING = Kind("unknown-training", 404, "There is no such training")
@@ -84,6 +85,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
     `errors_total`: how many mistakes there are.
     `request_id`: under which the log of this host says more.
     `error`: the detail, as clients of the Open Inference Protocol look for it.
+    `next_row`: of a stream that ends here: the first row that was not answered.
     """
 
     type: str
@@ -96,6 +98,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
     errors_total: int | UnsetType = UNSET
     request_id: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
+    next_row: int | UnsetType = UNSET
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
@@ -106,6 +109,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     `mistakes`: what is wrong with the body, and where.
     `retry_after`: seconds after which the same request may succeed.
     `members`: further members of the document.
+    `next_row`: of a stream that ends here: the first row that was not answered.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
         self.mistakes = tuple(mistakes)
         self.headers = dict(headers or {})
         self.members = members
+        self.next_row: int | None = None
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
 
@@ -139,6 +144,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
             errors_total=len(self.mistakes) or UNSET,
             request_id=UNSET if request_id is None else request_id,
             error=self.detail if is_v2 else UNSET,
+            next_row=UNSET if self.next_row is None else self.next_row,
             **self.members,
         )
 
@@ -162,4 +168,5 @@ def invalid_input(mistakes: Sequence[Mistake]) -> Problem:
     """What is said to a body with these mistakes, of which there is at least one."""
     first = mistakes[0]
     more = f", and {len(mistakes) - 1} more" if len(mistakes) > 1 else ""
-    return Problem(INVALID_INPUT, f"{first.pointer} {first.detail}{more}", mistakes=mistakes)
+    sentence = f"{first.pointer} {first.detail}{more}".lstrip()
+    return Problem(INVALID_INPUT, sentence, mistakes=mistakes)

@@ -38,6 +38,8 @@ from api_host.questions import (
 )
 
 CSV = "text/csv"
+NDJSON = Content("application/x-ndjson")
+ARROW = Content("application/vnd.apache.arrow.stream")
 BINARY = Content("application/octet-stream")
 PAGE = Content("text/html")
 
@@ -55,6 +57,7 @@ PREDICT = (
     problems.PREDICTION_TIMEOUT,
     problems.OVERLOADED,
 )
+STREAM = (problems.INVALID_QUERY,)
 
 KEY = Parameter(
     "Idempotency-Key",
@@ -68,6 +71,18 @@ TRAINING_ID = Parameter(
     "path",
     "Of the training, from the answer that started it.",
     {"type": "string", "pattern": "^[A-Za-z0-9_.~:+-]{1,250}$"},
+)
+FIRST_ROW = Parameter(
+    "from_row",
+    "query",
+    "Of a stream: the number of its first row.",
+    {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
+)
+DUPLEX = Parameter(
+    "Tripod-Duplex",
+    "header",
+    "Of a stream: `half` says that nobody reads the answer before all rows are sent.",
+    {"type": "string"},
 )
 JSON_LENGTH = Parameter(
     "Inference-Header-Content-Length",
@@ -110,19 +125,25 @@ def _string(name: str, about: str, pattern: str, example: str) -> Parameter:
 
 
 def _models(example: Example) -> tuple[Operation, ...]:
-    name = _name(example)
+    name, stream = _name(example), (FIRST_ROW, DUPLEX)
     predict = Operation(
         "POST",
         "/v1/models/{name}/predict",
         "predict",
         "Predictions of the version that is served",
         "The input is checked against the signature of the model: every unknown, missing or wrong"
-        " column is named at once.",
-        parameters=(name,),
-        takes=(json(Rows, Columns, example=example.rows), Content(CSV, example=example.csv)),
-        gives=(json(Predictions),),
+        " column is named at once. NDJSON and Arrow are streams of any length, answered while they"
+        " are sent.",
+        parameters=(name, *stream),
+        takes=(
+            json(Rows, Columns, example=example.rows),
+            Content(CSV, example=example.csv),
+            NDJSON,
+            ARROW,
+        ),
+        gives=(json(Predictions), NDJSON, ARROW),
         headers=MODEL,
-        problems=(*FIND, *PREDICT),
+        problems=(*FIND, *STREAM, *PREDICT),
     )
     return (
         Operation(
@@ -147,16 +168,16 @@ def _models(example: Example) -> tuple[Operation, ...]:
             path="/v1/models/{name}@{alias}/predict",
             id="predict_by_alias",
             summary="Predictions of the version that an alias points to",
-            parameters=(name, _alias(example)),
-            problems=(*FIND_ANY, *PREDICT),
+            parameters=(name, _alias(example), *stream),
+            problems=(*FIND_ANY, *STREAM, *PREDICT),
         ),
         replace(
             predict,
             path="/v1/models/{name}/versions/{version}/predict",
             id="predict_by_version",
             summary="Predictions of a version",
-            parameters=(name, _version(example)),
-            problems=(*FIND_ANY, *PREDICT),
+            parameters=(name, _version(example), *stream),
+            problems=(*FIND_ANY, *STREAM, *PREDICT),
         ),
     )
 

@@ -42,7 +42,7 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
         document = Predictions(ModelName(version.name, version.version), predictions)
         return Response(msgspec.json.encode(document, enc_hook=_as_list), media_type=JSON)
 
-    return Question(table, answer, _refuse)
+    return Question(table, answer, refuse)
 
 
 def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
@@ -54,7 +54,7 @@ def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
         outputs = columns.to_arrays(predictions)
         return tensors.encode(outputs, question, version.name, version.version)
 
-    return Question(columns.to_table(question.inputs, served.model.signature), answer, _refuse)
+    return Question(columns.to_table(question.inputs, served.model.signature), answer, refuse)
 
 
 def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
@@ -70,7 +70,8 @@ def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> 
     return Question(table, answer, lambda error: invalid(f"the model says: {error}"))
 
 
-def _refuse(error: Exception) -> Problem:
+def refuse(error: Exception) -> Problem:
+    """What is said of an error that a model raised: it is a stranger's, and so is the input."""
     return Problem(PREDICTION_FAILED, f"the model says: {error}")
 
 
