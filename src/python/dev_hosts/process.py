@@ -55,6 +55,7 @@ class Program:
     `environment`: all variables that it sees.
     `log`: the file that takes its output; an earlier one's is kept.
     `health`: how to tell that it is up.
+    `python`: what runs the PEX.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Program:
     environment: Mapping[str, str]
     log: Path
     health: Health
+    python: str = sys.executable
 
 
 class HostProcess:
@@ -74,7 +76,7 @@ class HostProcess:
         with program.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, str(program.pex), *program.arguments],
+                [program.python, str(program.pex), *program.arguments],
                 env=dict(program.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
