@@ -8,7 +8,6 @@ BentoML below ~/.cache/tripod/serving.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks.figures import output_option
 from benchmarks.serving import models, peers, plot, report
 from benchmarks.serving.comparison import ALONE, SWEEP, Comparison, Matrix, Result
 from benchmarks.serving.measure import Cores
+from benchmarks.serving.options import Several, keep_option, settings_option
 from benchmarks.serving.registry import registered
 from benchmarks.serving.servers import SERVERS
 from dev_hosts.progress import Progress
@@ -31,30 +31,6 @@ WIDTH = 180
 """Of what is no terminal."""
 
 EXIT_INTERRUPTED = 130
-
-
-class Several(click.ParamType[tuple[Any, ...]]):
-    """Several values with commas between them."""
-
-    name = "list"
-
-    def __init__(self, kind: Callable[[str], Any], allowed: tuple[Any, ...] = ()) -> None:
-        self._kind, self._allowed = kind, allowed
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """Reads them."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            found = tuple(self._kind(part.strip()) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers", param, ctx)
-        for item in found:
-            if self._allowed and item not in self._allowed:
-                self.fail(f"{item!r} is none of {', '.join(map(str, self._allowed))}", param, ctx)
-        return found
 
 
 QUICK = {
@@ -94,7 +70,8 @@ def _quick(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_quick,
     help="A first look.",
 )
-@click.option("--set", "settings", multiple=True, help="NAME=VALUE for the API's env file.")
+@settings_option
+@keep_option
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Write an SVG file.")
 @output_option
 def main(
@@ -102,7 +79,8 @@ def main(
     kinds: tuple[str, ...],
     columns: tuple[int, ...],
     workers: tuple[int, ...],
-    settings: tuple[str, ...],
+    settings: tuple[tuple[str, str], ...],
+    keep: Path | None,
     picture: Path | None,
     output: Path | None,
     **matrix: Any,
@@ -121,7 +99,7 @@ def main(
     results: list[Result] = []
     try:
         environments = _environments(wanted.servers, progress)
-        with registered(names, _settings(settings), progress) as (plain, found):
+        with registered(names, dict(settings), keep, progress) as (plain, found):
             place = replace(plain, environments=environments)
             for model, count in product(found, workers):
                 with Comparison(place, model, count, wanted, progress) as comparison:
@@ -142,13 +120,6 @@ def main(
 def _environments(servers: tuple[str, ...], progress: Progress) -> dict[str, Path]:
     wanted = (SERVERS[name].environment for name in servers if name in SERVERS)
     return {name: peers.environment_of(name, progress) for name in wanted if name is not None}
-
-
-def _settings(lines: tuple[str, ...]) -> dict[str, str]:
-    for line in lines:
-        if "=" not in line:
-            raise click.BadParameter(f"{line!r} lacks a '='", param_hint="--set")
-    return dict(line.split("=", 1) for line in lines)
 
 
 def _plan(matrix: Matrix, count: int, workers: tuple[int, ...]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 10.0
-"""How long what is in flight at the end may still take."""
+"""How long what was planned may still take after the end."""
 
 NAP_SECONDS = 0.0001
 PIECE = 256 * 1024
@@ -244,9 +244,13 @@ class Load:
             self._plan_requests(now)
             self._start_requests(now)
             self._poll(self._pause(now))
-        while len(self._free) < len(self._connections) and (
-            self._clock() < self._end + GRACE_SECONDS
-        ):
+        if self._plan.rate is not None:
+            self._plan_requests(self._end)
+        # What was planned is asked all the same: left out, the longest waits would not count.
+        while (now := self._clock()) < self._end + GRACE_SECONDS:
+            self._start_requests(now)
+            if len(self._free) == len(self._connections):
+                break
             self._poll(0.1)
         elapsed = self._clock() - begin
         unanswered = sum(each.planned is not None for each in self._connections.values())

@@ -2,16 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import httpx
 
-from benchmarks.serving.client import Plan
 from benchmarks.serving.measure import Alone, Cores, Outcome, ask
 from benchmarks.serving.models import Model
-from benchmarks.serving.servers import SERVERS, Place, Start, free_port
+from benchmarks.serving.servers import SERVERS, Place, Server, Start, free_port
 from dev_hosts.process import HostProcess, stop_all
 from dev_hosts.progress import Progress
 
@@ -84,7 +83,7 @@ class Comparison:
         self._matrix, self._progress = matrix, progress
         self._cores = Cores.divided(sorted(os.sched_getaffinity(0)), workers)
         self._processes: dict[str, HostProcess] = {}
-        self._ports: dict[str, int] = {}
+        self._starts: dict[str, Start] = {}
         self._alone: Alone | None = None
 
     def __enter__(self) -> Self:
@@ -114,11 +113,9 @@ class Comparison:
                     min(self._cores.servers),
                 )
                 continue
-            port = self._ports[name] = free_port()
-            start = Start(self._place, self._model, self._workers, port)
-            process = self._processes[name] = HostProcess(SERVERS[name].program(start))
-            # At once, before it has threads or children, which run where their parent does.
-            os.sched_setaffinity(process.pid, self._cores.servers)
+            start = Start(self._place, self._model, self._workers, free_port())
+            self._starts[name] = start
+            self._processes[name] = launch(SERVERS[name], start, self._cores)
         wait_until_healthy(self._processes, self._progress)
 
     def cases(self) -> Iterator[Result]:
@@ -155,20 +152,22 @@ class Comparison:
         process = self._processes[name]
         if not process.is_running():
             raise process.fail("has died")
-        protocol = SERVERS[name].protocol
-        bodies, answers = protocol.bodies(self._model, case.rows)
-        plan = Plan(
-            port=self._ports[name],
-            path=protocol.path.format(name=self._model.name),
-            bodies=bodies,
-            answers=answers,
-            answers_in=protocol.answers_in,
+        plan = SERVERS[name].plan(
+            self._starts[name],
+            rows=case.rows,
             connections=case.connections,
             seconds=self._matrix.seconds,
-            rate=rate,
-            core=self._cores.client,
         )
+        plan = replace(plan, rate=rate, core=self._cores.client)
         return ask(process.pid, plan, self._matrix.warm_up)
+
+
+def launch(server: Server, start: Start, cores: Cores) -> HostProcess:
+    """Starts a server on its processors."""
+    process = HostProcess(server.program(start))
+    # At once, before it has threads or children, which run where their parent does.
+    os.sched_setaffinity(process.pid, cores.servers)
+    return process
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
@@ -177,7 +176,7 @@ def rotated(names: Sequence[str], turn: int) -> list[str]:
     return [*names[first:], *names[:first]]
 
 
-def wait_until_healthy(processes: dict[str, HostProcess], progress: Progress) -> None:
+def wait_until_healthy(processes: Mapping[str, HostProcess], progress: Progress) -> None:
     """Waits for servers that were started. Raises `HostDiedError`."""
     deadline = time.monotonic() + START_SECONDS
     waiting = dict(processes)

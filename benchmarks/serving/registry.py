@@ -22,15 +22,15 @@ POLL_SECONDS = 0.2
 
 @contextmanager
 def registered(
-    names: Sequence[str], settings: Mapping[str, str], progress: Progress
+    names: Sequence[str], settings: Mapping[str, str], keep: Path | None, progress: Progress
 ) -> Iterator[tuple[Place, list[Model]]]:
     """A registry that runs with these models in it, until the block ends; then nothing runs.
 
     `settings`: further lines of the API's env file.
+    `keep`: the folder for logs and models; by default one that is removed at the end.
     """
     pexes = Pexes.within(Path("dist").resolve())
-    with tempfile.TemporaryDirectory(prefix="tripod-serving-") as folder:
-        state = Path(folder)
+    with _state(keep) as state:
         try:
             with Hosts(state / "hosts", pexes, free_ports()) as hosts:
                 hosts.start(progress, ["mlflow"])
@@ -38,6 +38,19 @@ def registered(
                 yield place, _train(place, pexes.mlflow, names, progress)
         finally:
             kill_descendants()
+
+
+@contextmanager
+def _state(keep: Path | None) -> Iterator[Path]:
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="tripod-serving-") as folder:
+            yield Path(folder)
+        return
+    try:
+        keep.mkdir(parents=True)
+    except FileExistsError:
+        raise DevError(f"{keep} is there already: name a new folder with --keep") from None
+    yield keep.resolve()
 
 
 def _train(place: Place, mlflow: Path, names: Sequence[str], progress: Progress) -> list[Model]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.serving import protocols
+from benchmarks.serving.client import Plan
 from benchmarks.serving.models import Model
 from benchmarks.serving.protocols import Protocol
 from dev_hosts.ports import LOOPBACK
@@ -76,6 +77,19 @@ class Server:
     protocol: Protocol
     program: Callable[[Start], Program]
     environment: str | None = None
+
+    def plan(self, start: Start, *, rows: int, connections: int, seconds: float) -> Plan:
+        """Asks a server that was started so, as often as it answers."""
+        bodies, answers = self.protocol.bodies(start.model, rows)
+        return Plan(
+            port=start.port,
+            path=self.protocol.path.format(name=start.model.name),
+            bodies=bodies,
+            answers=answers,
+            answers_in=self.protocol.answers_in,
+            connections=connections,
+            seconds=seconds,
+        )
 
 
 def free_port() -> int:
