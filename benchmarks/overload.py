@@ -36,7 +36,10 @@ NAMES = tuple(f"{kind}-{columns}" for columns in models.COLUMNS for kind in mode
 SHARES = (0.8, 1.0, 2.0, 5.0)
 """Of the peak."""
 
-PEAK_CONNECTIONS = 32
+PEAK_CONNECTIONS = (8, 64)
+"""How many clients the peak is looked for with: many are more than a slow model answers in time."""
+
+WARM_UP_SECONDS = 1.0
 PROBES = ("/livez", "/metrics")
 PROBES_A_SECOND = 20.0
 SLOW = {"MODEL_COMPILE": "no"}
@@ -112,17 +115,18 @@ class Overload:
         name = self._start.model.name
         progress.waiting(f"looking for the peak of {name}")
         closed = SERVERS["tripod"].plan(
-            self._start, rows=1, connections=PEAK_CONNECTIONS, seconds=self._seconds
+            self._start, rows=1, connections=self._connections, seconds=self._seconds
         )
         closed = replace(closed, core=self._cores.client)
-        client.finish(client.start(replace(closed, seconds=1.0)))
-        peak = goodput(client.finish(client.start(closed)), self._deadline)
+        client.run(replace(closed, connections=PEAK_CONNECTIONS[0], seconds=WARM_UP_SECONDS))
+        peak = max(
+            goodput(client.run(replace(closed, connections=count)), self._deadline)
+            for count in PEAK_CONNECTIONS
+        )
         yield f"{name}, peak", "/s", peak
         for share in SHARES:
             progress.waiting(f"asking {name} for {share:g} times its peak")
-            plan = replace(
-                closed, connections=self._connections, rate=max(peak * share, 1.0), patience=0.0
-            )
+            plan = replace(closed, rate=max(peak * share, 1.0), patience=0.0)
             log = Path(process.program.log)
             offset = log.stat().st_size
             seen, *probes = self._together(plan)

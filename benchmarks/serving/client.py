@@ -109,6 +109,11 @@ def finish(client: "subprocess.Popen[str]") -> Seen:
     return Seen(**{**found, "good": tuple(found["good"]), "refused": tuple(found["refused"])})
 
 
+def run(plan: Plan) -> Seen:
+    """Carries out a plan in a process of its own."""
+    return finish(start(plan))
+
+
 def arrivals(rate: float, start: float, end: float, already: int) -> tuple[list[float], int]:
     """The moments after the first `already` that a constant rate has from `start` until `end`.
 

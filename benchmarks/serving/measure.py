@@ -116,9 +116,9 @@ class Outcome:
 def ask(pid: int, plan: Plan, warm_up: float) -> Outcome:
     """Carries out a plan, after the same for `warm_up` seconds, on the server with this PID."""
     if warm_up:
-        client.finish(client.start(dataclasses.replace(plan, seconds=warm_up)))
+        client.run(dataclasses.replace(plan, seconds=warm_up))
     before = Usage.read(pid)
-    seen = client.finish(client.start(plan))
+    seen = client.run(plan)
     return Outcome.of(seen, before, Usage.read(pid))
 
 

@@ -31,7 +31,7 @@ def echo(body: bytes) -> tuple[int, bytes]:
 
 def run(answer: Answer, plan: Plan = PLAN, *, chunked: bool = False) -> Seen:
     with answering(answer, chunked=chunked) as port:
-        return client.finish(client.start(replace(plan, port=port)))
+        return client.run(replace(plan, port=port))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -108,7 +108,7 @@ def test_a_server_that_hangs_up_is_a_failure_and_asked_again() -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         plan = replace(PLAN, port=listener.getsockname()[1], connections=1, rate=6.0, seconds=0.5)
-        seen = client.finish(client.start(plan))
+        seen = client.run(plan)
         # The client has opened one more, which nobody took.
         with socket.create_connection(listener.getsockname()) as last:
             last.sendall(b"x")
