@@ -48,13 +48,13 @@ SLOW = {"MODEL_COMPILE": "no"}
 EXIT_INTERRUPTED = 130
 
 
-@click.command(cls=HostCommand)
+@click.command(cls=HostCommand, context_settings={"show_default": True})
 @click.option("--models", "names", type=Several(str, NAMES), default=("logistic-30", "forest-30"))
-@click.option("--connections", type=click.IntRange(1, 5000), default=256, show_default=True)
+@click.option("--connections", type=click.IntRange(1, 5000), default=256)
 @click.option(
     "--deadline", type=click.FloatRange(0.01, 60), default=1.0, help="Seconds that count."
 )
-@click.option("--rounds", type=click.IntRange(1, 20), default=1, show_default=True)
+@click.option("--rounds", type=click.IntRange(1, 20), default=1)
 @click.option("--seconds", type=click.FloatRange(0.5, 60), default=5.0, help="Of each measurement.")
 @settings_option
 @keep_option

@@ -32,6 +32,8 @@ WIDTH = 180
 
 EXIT_INTERRUPTED = 130
 
+_CHOICES = f"Of {', '.join((*SERVERS, ALONE))}. The API speaks three protocols: tripod is MLflow's."
+
 
 QUICK = {
     "columns": "30",
@@ -50,12 +52,25 @@ def _quick(context: click.Context, _: click.Parameter, wanted: bool) -> None:
         context.default_map = QUICK
 
 
-@click.command(cls=HostCommand)
-@click.option("--models", "kinds", type=Several(str, models.KINDS), default=models.KINDS)
-@click.option("--columns", type=Several(int, models.COLUMNS), default=models.COLUMNS)
-@click.option("--servers", type=Several(str, (*SERVERS, ALONE)), default=DEFAULT_SERVERS)
+@click.command(cls=HostCommand, context_settings={"show_default": True})
+@click.option(
+    "--models",
+    "kinds",
+    type=Several(str, models.KINDS),
+    default=models.KINDS,
+    help="What they are.",
+)
+@click.option(
+    "--columns",
+    type=Several(int, models.COLUMNS),
+    default=models.COLUMNS,
+    help="Of the models: 4 or 30.",
+)
+@click.option(
+    "--servers", type=Several(str, (*SERVERS, ALONE)), default=DEFAULT_SERVERS, help=_CHOICES
+)
 @click.option("--rows", type=Several(int), default=(1, 100, 1000), help="In one request.")
-@click.option("--connections", type=Several(int), default=(1, 8, 64))
+@click.option("--connections", type=Several(int), default=(1, 8, 64), help="Of the client.")
 @click.option("--workers", type=Several(int), default=(1, 2), help="Processes of each server.")
 @click.option("--rounds", type=click.IntRange(1, 20), default=3)
 @click.option("--seconds", type=click.FloatRange(0.2, 60), default=2.0, help="Of each measurement.")

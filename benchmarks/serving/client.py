@@ -66,8 +66,7 @@ class Seen:
     `wrong`: how many answers of 200 held other predictions.
     `failed`: how many got another status, a broken connection or nothing at all.
     `given_up`: how many found no free connection in time and were not sent.
-    `in_time`: how many right answers came while requests were still being started.
-    `seconds`: for how long requests were started.
+    `seconds`: from the beginning to the last answer, or for as long as requests were started.
     `busy`: the share of a processor that this client took.
     `fault`: the first thing that was wrong, for a person.
     """
@@ -77,7 +76,6 @@ class Seen:
     wrong: int
     failed: int
     given_up: int
-    in_time: int
     seconds: float
     busy: float
     fault: str = ""
@@ -236,7 +234,8 @@ class Load:
         self._right: set[tuple[int, bytes]] = set()
         self._good: list[float] = []
         self._refused: list[float] = []
-        self._wrong = self._failed = self._given_up = self._in_time = self._planned = 0
+        self._wrong = self._failed = self._given_up = self._planned = 0
+        self._last = 0.0
         self._fault = ""
         for _ in range(plan.connections):
             self._connect()
@@ -267,8 +266,7 @@ class Load:
             wrong=self._wrong,
             failed=self._failed + unanswered,
             given_up=self._given_up + len(self._waiting),
-            in_time=self._in_time,
-            seconds=self._plan.seconds,
+            seconds=max(self._last - begin, self._plan.seconds),
             busy=(time.process_time() - cpu) / elapsed,
             fault=self._fault,
         )
@@ -318,6 +316,7 @@ class Load:
         now, planned = self._clock(), connection.planned
         if planned is None:
             raise ConnectionError("the server answered what was not asked")
+        self._last = now
         if answer.status in REFUSALS:
             self._refused.append(now - planned)
         elif answer.status != OK:
@@ -325,7 +324,6 @@ class Load:
             self._note(f"status {answer.status}: {answer.body[:300]!r}")
         elif self._is_right(connection.which, answer.body):
             self._good.append(now - planned)
-            self._in_time += now < self._end
         else:
             self._wrong += 1
             self._note(f"wrong: {answer.body[:300]!r}")

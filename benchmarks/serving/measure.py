@@ -90,7 +90,7 @@ class Outcome:
         """From what the client saw, and what the server took."""
         cpu = (after.cpu - before.cpu) * SECONDS_TO_MICROSECONDS
         return cls(
-            throughput=seen.in_time / seen.seconds,
+            throughput=len(seen.good) / seen.seconds,
             p50=percentile(seen.good, 0.5) * SECONDS_TO_MILLISECONDS,
             p99=percentile(seen.good, 0.99) * SECONDS_TO_MILLISECONDS,
             cpu=cpu / seen.answered if seen.answered else float("nan"),

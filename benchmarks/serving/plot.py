@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from benchmarks.serving.comparison import Result
+from benchmarks.serving.comparison import ALONE, Result
 from benchmarks.serving.report import by_case, sweeps, values
 from benchmarks.serving.spread import Spread, short
 
@@ -12,29 +12,41 @@ WIDTH = 860
 LABELS = 150
 BAR = 18
 CHART = 240
-COLOURS = ("#0b6e4f", "#4f9d69", "#8fc9a3", "#b23a48", "#e07a2f", "#7a5ea8", "#555555", "#a0a0a0")
+MARGIN = 16
+COLOURS = {
+    "tripod": "#0b6e4f",
+    "tripod-v1": "#4f9d69",
+    "tripod-v2": "#8fc9a3",
+    "mlflow": "#1f77b4",
+    "mlserver": "#b23a48",
+    "bentoml": "#e07a2f",
+    "floor": "#555555",
+    ALONE: "#a0a0a0",
+}
+"""Of each server."""
 
 
 def draw(results: Sequence[Result]) -> str:
     """The picture."""
-    colours = dict(zip(dict.fromkeys(each.server for each in results), COLOURS, strict=False))
-    parts, top = [], 20
+    parts, top = [], MARGIN + BAR
     for case, beside in by_case(results).items():
         parts.append(_text(0, top, f"{case}: requests a second", bold=True))
-        parts.extend(_bars(beside, colours, top + 8))
+        parts.extend(_bars(beside, top + 8))
         top += 8 + BAR * len(beside) + 34
     for title, beside in sweeps(results).items():
         parts.append(_text(0, top, f"{title}: p99 in ms by requests started a second", bold=True))
-        parts.extend(_lines(beside, colours, top + 12))
+        parts.extend(_lines(beside, top + 12))
         top += CHART + 60
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top}"'
-        ' font-family="sans-serif" font-size="12">\n'
-        f'<rect width="{WIDTH}" height="{top}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-MARGIN} 0 {WIDTH + MARGIN} {top}"'
+        f' width="{WIDTH + MARGIN}" height="{top}" font-family="sans-serif" font-size="12">\n'
+        f'<rect x="{-MARGIN}" width="{WIDTH + MARGIN}" height="{top}" fill="white"/>\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
     )
 
 
-def _bars(beside: Sequence[Result], colours: dict[str, str], top: float) -> Iterable[str]:
+def _bars(beside: Sequence[Result], top: float) -> Iterable[str]:
     spreads = {each.server: Spread.of(values(each, "throughput")) for each in beside}
     scale = (WIDTH - LABELS - 200) / (max(each.high for each in spreads.values()) or 1.0)
     for index, (server, spread) in enumerate(spreads.items()):
@@ -43,7 +55,7 @@ def _bars(beside: Sequence[Result], colours: dict[str, str], top: float) -> Iter
         yield _text(0, y + 12, server)
         yield (
             f'<rect x="{LABELS}" y="{y}" width="{spread.median * scale:.1f}" height="{BAR - 4}"'
-            f' fill="{colours[server]}"/>'
+            f' fill="{COLOURS[server]}"/>'
         )
         yield _line(
             [(LABELS + spread.low * scale, middle), (LABELS + spread.high * scale, middle)], "black"
@@ -51,7 +63,7 @@ def _bars(beside: Sequence[Result], colours: dict[str, str], top: float) -> Iter
         yield _text(LABELS + spread.high * scale + 6, y + 12, str(spread))
 
 
-def _lines(beside: Sequence[Result], colours: dict[str, str], top: float) -> Iterable[str]:
+def _lines(beside: Sequence[Result], top: float) -> Iterable[str]:
     points = {
         server: [
             (each.rate, each.outcomes[0].p99)
@@ -72,8 +84,8 @@ def _lines(beside: Sequence[Result], colours: dict[str, str], top: float) -> Ite
     for tick in up.ticks():
         yield _text(0, up(tick) + 4, short(tick))
     for index, (server, line) in enumerate(points.items()):
-        yield _line([(across(rate), up(latency)) for rate, latency in line], colours[server])
-        yield _text(right + 20, top + 14 + index * 18, server, colour=colours[server])
+        yield _line([(across(rate), up(latency)) for rate, latency in line], COLOURS[server])
+        yield _text(right + 20, top + 14 + index * 18, server, colour=COLOURS[server])
 
 
 class _Scale:

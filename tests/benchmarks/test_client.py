@@ -37,7 +37,8 @@ def run(answer: Answer, plan: Plan = PLAN, *, chunked: bool = False) -> Seen:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_right_answers_are_counted(*, chunked: bool) -> None:
     seen = run(echo, chunked=chunked)
-    assert len(seen.good) >= seen.in_time > 2
+    assert len(seen.good) > 2
+    assert 0.3 <= seen.seconds < 5
     assert (seen.wrong, seen.failed, seen.refused, seen.given_up, seen.fault) == (0, 0, (), 0, "")
     assert all(0 < latency < 5 for latency in seen.good)
 
@@ -80,7 +81,7 @@ def test_latency_counts_from_the_moment_that_was_planned() -> None:
     seen = run(slow, replace(PLAN, connections=1, rate=40.0, seconds=0.5))
     assert max(seen.good) > 0.4
     assert len(seen.good) == 20
-    assert seen.in_time <= 10
+    assert seen.seconds > 0.9  # That is when the last answer came.
 
 
 def test_without_patience_a_request_that_finds_no_connection_is_given_up() -> None:
