@@ -16,11 +16,11 @@ from api_host import metrics
 from api_host.problems import OVERLOADED, Problem
 
 KIBIBYTES = 1024
-RETRY_SECONDS = 1
-SECONDS_TO_ASK = 1.0
-"""How long one who is refused may take to send a request: an answer before it could get lost."""
-
 SECONDS = 1.0
+
+RETRY_SECONDS = 1
+ASK_SECONDS = 1 * SECONDS
+"""How long one who is refused may take to send a request: an answer before it could get lost."""
 
 CLOSE_SECONDS = 5 * SECONDS
 """How long a client may take to read the rest of an answer that ends here."""
@@ -116,7 +116,7 @@ class _Connection(TCPServer):
 
     async def _refuse(self) -> None:
         try:
-            async with asyncio.timeout(SECONDS_TO_ASK):
+            async with asyncio.timeout(ASK_SECONDS):
                 await self.reader.read(64 * KIBIBYTES)
                 self.writer.write(_refusal(self._connections.most))
                 await self.writer.drain()

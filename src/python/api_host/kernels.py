@@ -26,6 +26,7 @@ from sklearn.linear_model._base import (
     MultiOutputLinearModel,
 )
 
+from api_host.engines import NoEngineError
 from api_host.scores import (
     Answer,
     by_largest,
@@ -35,7 +36,6 @@ from api_host.scores import (
     sigmoids,
     softmax,
 )
-from api_host.engines import NoEngineError
 
 _CLASSIFIERS = {LinearClassifierMixin.predict, RidgeClassifier.predict}
 _REGRESSORS = {

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sklearn._loss.link import IdentityLink, LogLink
 from sklearn.base import is_classifier
 
+from api_host.engines import NoEngineError
+from api_host.protobuf import message, packed
 from api_host.scores import (
     Answer,
     by_largest,
@@ -23,8 +25,6 @@ from api_host.scores import (
     sigmoid,
     softmax,
 )
-from api_host.engines import NoEngineError
-from api_host.protobuf import message, packed
 from api_host.trees import BOOSTINGS, HISTOGRAMS, Ensemble, Tree
 
 Scores = NDArray[np.float64]
