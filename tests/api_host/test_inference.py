@@ -16,7 +16,8 @@ from api_host.columns import describe_inputs, to_arrays, to_table
 from api_host.problems import Problem
 from api_host.schema import compile_signature
 from api_host.settings import ApiSettings
-from api_host.tensors import JSON_LENGTH, Tensor
+from api_host.tensors import Tensor
+from api_host.tensors_json import JSON_LENGTH
 from hostkit import release
 from tests.api_host.conftest import IRIS, Start, iris, save, until, until_served
 from tests.api_host.registry_server import RegistryServer

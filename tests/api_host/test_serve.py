@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pandas as pd
@@ -228,6 +230,44 @@ def test_a_taken_port_is_one_sentence(registry: RegistryServer, tmp_path: Path) 
     )
 
 
+def test_so_is_a_taken_port_of_grpc(registry: RegistryServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with serving(registry, tmp_path, free_port(), API_GRPC_PORT=port) as process:
+            assert process.wait(60) == 1
+    assert (tmp_path / "log").read_text().strip() == (
+        f"error: port {port} of 127.0.0.1 is taken: stop what uses it, or set API_GRPC_PORT to"
+        " another"
+    )
+
+
+def is_live(port: int) -> bool:
+    """Whether gRPC answers, as soon as it does."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        ask: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        return bool(ask(b"", timeout=60, wait_for_ready=True))
+
+
+def test_workers_share_the_port_of_grpc(registry: RegistryServer, tmp_path: Path) -> None:
+    shared = free_port()
+    folders = tmp_path / "one", tmp_path / "two"
+    with ExitStack() as stack:
+        workers = []
+        for folder in folders:
+            folder.mkdir()
+            port = free_port()
+            worker = stack.enter_context(
+                serving(registry, folder, port, API_GRPC_PORT=str(shared), API_WORKERS="2")
+            )
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+                until_well(api, worker, "/livez")
+            workers.append(worker)
+        assert is_live(shared)
+        workers[0].terminate()
+        assert workers[0].wait(STOP_SECONDS) == 0
+        assert is_live(shared)
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(
     registry: RegistryServer, tmp_path: Path
 ) -> None:
@@ -267,7 +307,8 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
 ) -> None:
     registry.promote("iris", models / "linear")
     env_file = tmp_path / "env"
-    env_file.write_text("API_MAX_ROWS=1\n")
+    grpc_port = free_port()
+    env_file.write_text(f"API_MAX_ROWS=1\nAPI_GRPC_PORT={grpc_port}\n")
     two = {"rows": [ROW, ROW]}
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
@@ -294,7 +335,8 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
             assert api.post("/v1/models/iris/predict", json=two).status_code == 413
             ended = threading.Event()
             callers = [threads.submit(call_until, ended, port) for _ in range(4)]
-            env_file.write_text("API_MAX_ROWS=2\n")
+            assert is_live(grpc_port)
+            env_file.write_text(f"API_MAX_ROWS=2\nAPI_GRPC_PORT={grpc_port}\n")
             for _ in range(2):
                 process.send_signal(signal.SIGHUP)
                 until_told(systemd, "RELOADING=1")
@@ -302,6 +344,7 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
             ended.set()
             assert all({*caller.result()} == {200} for caller in callers)
             assert api.post("/v1/models/iris/predict", json=two).status_code == 200
+            assert is_live(grpc_port)
             env_file.write_text("API_MAX_ROWS=none\n")
             process.send_signal(signal.SIGHUP)
             until_told(systemd, "READY=1")

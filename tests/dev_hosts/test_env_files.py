@@ -13,17 +13,18 @@ from dev_hosts.ports import Ports
 
 
 def test_each_host_finds_the_others_at_their_ports(tmp_path: Path) -> None:
-    files = write_env_files(tmp_path, Ports(1, 2, 3))
+    files = write_env_files(tmp_path, Ports(1, 2, 3, 4))
     api = dotenv.dotenv_values(files["api"])
     airflow = dotenv.dotenv_values(files["airflow"])
     assert api["MLFLOW_TRACKING_URI"] == airflow["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
     assert api["AIRFLOW_BASE_URL"] == airflow["AIRFLOW_PUBLIC_URL"] == "http://127.0.0.1:2"
     assert airflow["API_SERVER_URL"] == "http://127.0.0.1:3"
+    assert api["API_GRPC_PORT"] == "4"
 
 
 def test_other_ports_replace_the_old_ones(tmp_path: Path) -> None:
-    write_env_files(tmp_path, Ports(1, 2, 3))
-    files = write_env_files(tmp_path, Ports(4, 5, 6))
+    write_env_files(tmp_path, Ports(1, 2, 3, 4))
+    files = write_env_files(tmp_path, Ports(4, 5, 6, 7))
     assert dotenv.dotenv_values(files["mlflow"])["MLFLOW_PORT"] == "4"
     assert files["mlflow"].read_text().count("MLFLOW_PORT") == 1
 
@@ -46,8 +47,8 @@ def test_a_line_of_the_users_own_stays_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, value: str
 ) -> None:
     state = tmp_path_factory.mktemp("state")
-    path = write_env_files(state, Ports(1, 2, 3))["airflow"]
+    path = write_env_files(state, Ports(1, 2, 3, 4))["airflow"]
     dotenv.set_key(path, "TRAINING_TARGET", value)
     before = [line for line in path.read_text().splitlines() if "TRAINING_TARGET" in line]
-    write_env_files(state, Ports(4, 5, 6))
+    write_env_files(state, Ports(4, 5, 6, 7))
     assert [line for line in path.read_text().splitlines() if "TRAINING_TARGET" in line] == before

@@ -69,7 +69,7 @@ def test_once_prints_one_json_document_and_leaves_nothing_running(state: Path) -
     code, output = dev.end()
     assert code == 0, dev.errors.read_text()
     document = json.loads(output)
-    assert set(document) == {"urls", "model", "prediction", "seconds"}
+    assert set(document) == {"urls", "grpc", "model", "prediction", "seconds"}
     assert set(document["urls"]) == {"mlflow", "airflow", "api"}
     assert set(document["model"]) == {"name", "version", "alias", "metrics"}
     assert set(document["seconds"]) == {"build", "start", "train", "serve"}
@@ -93,7 +93,7 @@ def test_a_taken_port_is_named_and_nothing_is_started(state: Path) -> None:
     free = free_ports()
     with socket.create_server((LOOPBACK, 0)) as server:
         taken = server.getsockname()[1]
-        dev = Dev(state, "--once", "--ports", f"{free.mlflow},{taken},{free.api}")
+        dev = Dev(state, "--once", "--ports", f"{free.mlflow},{taken},{free.api},{free.grpc}")
         code, _ = dev.end()
     assert code == 1
     assert f"port {taken}, wanted for airflow, is taken" in dev.errors.read_text()

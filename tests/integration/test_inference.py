@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import tritonclient.http as v2
 
 from dev_hosts.hosts import Hosts
+from tests.integration.iris import DATATYPES, LABELS, OUTPUT, ROWS, forms
 
 pytestmark = pytest.mark.usefixtures("journey")
-
-ROWS = np.array([[5.1, 3.5, 1.4, 0.2], [6.9, 3.1, 5.4, 2.1]])
-OUTPUT = "output-0"
 
 
 @pytest.fixture
@@ -21,8 +18,7 @@ def client(hosts: Hosts) -> v2.InferenceServerClient:
 
 
 def tensor_of(name: str, array: Any, *, binary: bool) -> v2.InferInput:
-    datatype = {"float32": "FP32", "float64": "FP64"}[array.dtype.name]
-    tensor = v2.InferInput(name, list(array.shape), datatype)
+    tensor = v2.InferInput(name, list(array.shape), DATATYPES[array.dtype.name])
     tensor.set_data_from_numpy(array, binary_data=binary)
     return tensor
 
@@ -41,7 +37,7 @@ def test_readiness_and_metadata(client: v2.InferenceServerClient) -> None:
 
 @pytest.mark.parametrize("sent_as_binary", [True, False])
 @pytest.mark.parametrize("wanted_as_binary", [True, False, None])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", DATATYPES)
 def test_predictions_in_json_and_binary(
     client: v2.InferenceServerClient,
     *,
@@ -49,18 +45,14 @@ def test_predictions_in_json_and_binary(
     wanted_as_binary: bool | None,
     dtype: Any,
 ) -> None:
-    rows = ROWS.astype(dtype)
     names = [tensor["name"] for tensor in client.get_model_metadata("iris")["inputs"]]
-    one_a_column = [
-        tensor_of(name, rows[:, index], binary=sent_as_binary) for index, name in enumerate(names)
-    ]
     outputs = None
     if wanted_as_binary is not None:
         outputs = [v2.InferRequestedOutput(OUTPUT, binary_data=wanted_as_binary)]
-    for inputs in ([tensor_of("input-0", rows, binary=sent_as_binary)], one_a_column):
+    for form in forms(ROWS.astype(dtype), names):
+        inputs = [tensor_of(name, each, binary=sent_as_binary) for name, each in form.items()]
         result = client.infer("iris", inputs, outputs=outputs, request_id="42")
-        labels = result.as_numpy(OUTPUT).astype(str)
-        assert labels.tolist() == ["setosa", "virginica"]
+        assert result.as_numpy(OUTPUT).astype(str).tolist() == LABELS
         assert result.get_response()["id"] == "42"
 
 

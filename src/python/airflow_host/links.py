@@ -37,7 +37,7 @@ def walks(loaded: Loaded[AirflowSettings]) -> tuple[Walk, ...]:
         machine.walk(
             machine.Machine(
                 loaded,
-                "AIRFLOW__API__PORT",
+                ("AIRFLOW__API__PORT",),
                 {"AIRFLOW_HOME": settings.airflow_home},
                 unit="airflow-host.target",
             )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_host import metrics
 from api_host.problems import INTERNAL, Problem
+from api_host.registry import ModelVersion
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"
@@ -47,7 +48,7 @@ class AccessMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = request_id
                 if served := state.get("served"):
-                    headers[MODEL] = f"{quote(served.name)}/{served.version}"
+                    headers[MODEL] = model_header(served)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -66,9 +67,18 @@ class AccessMiddleware:
                 _note(scope, status, time.perf_counter() - start)
 
 
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get(REQUEST_ID, "")
+def good_id(given: str) -> str:
+    """The caller's name for a request, or one of our own where it has none fit for a log."""
     return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def model_header(served: ModelVersion) -> str:
+    """How an answer names the version that gave it."""
+    return f"{quote(served.name)}/{served.version}"
+
+
+def _request_id(scope: Scope) -> str:
+    return good_id(Headers(scope=scope).get(REQUEST_ID, ""))
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:

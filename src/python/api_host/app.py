@@ -1,10 +1,17 @@
 """The application: its routes, and what runs beside them from its start to its end."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 
 import httpx
 from starlette.applications import Starlette
@@ -82,7 +89,7 @@ def create_app(settings: ApiSettings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _running(settings, trusted) as host:
+        async with _running(settings, trusted) as host, _grpc(host):
             app.state.host = host
             yield
 
@@ -157,6 +164,17 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
             lanes=Lanes(Limits(settings.api_max_waiting, settings.api_batch_rows), threads),
             threads=threads,
         )
+
+
+def _grpc(host: Host) -> AbstractAsyncContextManager[None]:
+    if host.settings.api_grpc_port is None:
+        return nullcontext()
+    # Its own log has lines of plain text for what clients do wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Imported here: most hosts do without, and it takes memory.
+    from api_host.rpc import server  # noqa: PLC0415
+
+    return server.running(host)
 
 
 def _trusted(settings: ApiSettings) -> ssl.SSLContext:

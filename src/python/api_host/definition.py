@@ -24,6 +24,7 @@ def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
         timeout_seconds=settings.api_read_timeout_seconds
         + settings.api_predict_timeout_seconds
         + SECONDS_TO_ANSWER,
+        further_ports=() if settings.api_grpc_port is None else (settings.api_grpc_port,),
     )
 
 

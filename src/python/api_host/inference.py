@@ -37,7 +37,7 @@ async def get_model(request: Request) -> Response:
     host = host_of(request)
     served = await find(host, **request.path_params)
     request.state.served = served.version
-    return json_response(_describe(host, served))
+    return json_response(describe(host, served))
 
 
 async def is_model_ready(request: Request) -> Response:
@@ -53,7 +53,8 @@ async def infer(request: Request) -> Response:
     return await answer(request, served, "infer")
 
 
-def _describe(host: Host, served: Served) -> ModelMetadata:
+def describe(host: Host, served: Served) -> ModelMetadata:
+    """The metadata of a model."""
     # Imported here, where a model is loaded already: see predictions.
     from api_host import columns  # noqa: PLC0415
 

@@ -40,7 +40,7 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
         machine.walk(
             machine.Machine(
                 loaded,
-                "API_PORT",
+                ("API_PORT", "API_GRPC_PORT"),
                 {"STATE_DIRECTORY": settings.state_directory},
                 unit="api-host.service",
             )

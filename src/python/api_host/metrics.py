@@ -54,7 +54,7 @@ _seconds = lru_cache(1000)(SECONDS.labels)
 _rows = lru_cache(1000)(ROWS.labels)
 
 
-def note_request(route: str, method: str, status: int | None, seconds: float) -> None:
+def note_request(route: str, method: str, status: int | str | None, seconds: float) -> None:
     """Notes an answer; `status` is None if there was none."""
     _requests(route, method, status or "none").inc()
     _seconds(route).observe(seconds)

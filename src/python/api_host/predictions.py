@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -32,6 +32,9 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
+
+if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.
+    from api_host.scoring import Question
 
 Function: TypeAlias = Literal["score", "invoke", "infer"]
 
@@ -159,39 +162,68 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
     host = host_of(request)
     request.state.served = served.version
     body = await read_body(request)
-    seconds = host.settings.api_predict_timeout_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            return await _answer(request, host, served, function, body)
-    except TimeoutError:
-        raise Problem(
-            PREDICTION_TIMEOUT,
-            f"{served.version.name} did not answer within {seconds:g} s",
-            retry_after=RETRY_SECONDS,
-        ) from None
-
-
-async def _answer(
-    request: Request, host: Host, served: Served, function: Function, body: bytes
-) -> Response:
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import scoring  # noqa: PLC0415
 
     ask = {"score": scoring.score, "invoke": scoring.invoke, "infer": scoring.infer}[function]
-    most_rows = host.settings.api_max_rows
+    return await respond(
+        host,
+        served,
+        partial(ask, served, body, request.headers, most_rows=host.settings.api_max_rows),
+        size=len(body),
+        seconds=host.settings.api_predict_timeout_seconds,
+        wait=partial(_while_wanted, request),
+    )
+
+
+async def respond(
+    host: Host,
+    served: Served,
+    read: "Callable[[], Question[T]]",
+    *,
+    size: int,
+    seconds: float,
+    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+) -> T:
+    """The answer of `served` to a question. Raises `Problem`, and what `wait` raises.
+
+    `read`: reads the question, which has `size` bytes.
+    `seconds`: how long all of it may take.
+    `wait`: awaits predictions as long as the caller wants them.
+    """
+    if seconds <= 0:
+        raise _late(served, seconds)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _respond(host, served, read, size, wait)
+    except TimeoutError:
+        raise _late(served, seconds) from None
+
+
+def _late(served: Served, seconds: float) -> Problem:
+    return Problem(
+        PREDICTION_TIMEOUT,
+        f"{served.version.name} did not answer within {seconds:g} s",
+        retry_after=RETRY_SECONDS,
+    )
+
+
+async def _respond(
+    host: Host,
+    served: Served,
+    read: "Callable[[], Question[T]]",
+    size: int,
+    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+) -> T:
     loop = asyncio.get_running_loop()
-    if len(body) > SMALL_BODY:
-        read = partial(ask, served, body, request.headers, most_rows=most_rows)
-        question = await loop.run_in_executor(host.threads, read)
-    else:
-        question = ask(served, body, request.headers, most_rows=most_rows)
+    question = await loop.run_in_executor(host.threads, read) if size > SMALL_BODY else read()
     rows = len(question.table)
     lane = host.lanes.of(served)
     try:
         if lane.is_quick(question.table):
             predictions = lane.predict_now(question.table)
         else:
-            predictions = await _while_wanted(request, lane.predict(question.table))
+            predictions = await wait(lane.predict(question.table))
     except (Problem, ClientDisconnect):
         raise
     except Exception as error:

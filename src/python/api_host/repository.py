@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ from api_host.bodies import read_body
 from api_host.catalog import Catalog
 from api_host.documents import Document, decode_document, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
-from api_host.host import host_of
+from api_host.host import Host, host_of
 from api_host.predictions import RETRY_SECONDS
 from api_host.problems import (
     MODEL_REFUSED,
@@ -32,15 +32,28 @@ LOAD_SECONDS = 30.0
 async def index(request: Request) -> Response:
     """`POST /v2/repository/index`."""
     only_ready = (await _read(request, IndexRequest)).ready
-    entries = _entries(host_of(request).catalog)
-    return json_response([each for each in entries if not only_ready or each.state == READY])
+    return json_response(entries(host_of(request).catalog, only_ready=only_ready))
 
 
 async def load(request: Request) -> Response:
     """`POST /v2/repository/models/{name}/load`: asks the registry now, and not in a second."""
-    host = host_of(request)
-    name = request.path_params["name"]
     await _read(request, LoadRequest)
+    await load_model(host_of(request), request.path_params["name"])
+    return Response()
+
+
+async def unload(request: Request) -> Response:
+    """`POST /v2/repository/models/{name}/unload`, which this host does not do."""
+    refuse_unload(host_of(request), request.path_params["name"])
+
+
+def entries(catalog: Catalog, *, only_ready: bool) -> list[RepositoryEntry]:
+    """Each model that is served or should be."""
+    return [each for each in _entries(catalog) if not only_ready or each.state == READY]
+
+
+async def load_model(host: Host, name: str) -> None:
+    """Returns when the version of a model that the registry wants is served. Raises `Problem`."""
     try:
         async with asyncio.timeout(LOAD_SECONDS):
             problem = await host.follower.catch_up(name)
@@ -55,13 +68,10 @@ async def load(request: Request) -> Response:
         raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
     if problem is not None:
         raise Problem(NO_MODEL, f"{name}: {problem}", retry_after=RETRY_SECONDS)
-    return Response()
 
 
-async def unload(request: Request) -> Response:
-    """`POST /v2/repository/models/{name}/unload`, which this host does not do."""
-    host = host_of(request)
-    name = request.path_params["name"]
+def refuse_unload(host: Host, name: str) -> NoReturn:
+    """Raises the `Problem` that says why a model is not unloaded, and what to do instead."""
     if name not in host.catalog.names():
         raise Problem(UNKNOWN_MODEL, f"{name} is not served")
     raise Problem(

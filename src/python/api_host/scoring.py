@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from api_host import codecs, columns, invocations, tensors
+from api_host import codecs, columns, invocations, tensors_json
 from api_host.answers import ModelName, Predictions
 from api_host.catalog import Served
 from api_host.enforcement import invalid
@@ -17,22 +17,24 @@ from api_host.table import Table
 
 JSON = "application/json"
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True)
-class Question:
+class Question(Generic[Answer]):
     """A prediction that is asked for.
 
     `table`: the rows.
-    `answer`: makes the response of the predictions.
+    `answer`: makes the answer of the predictions.
     `refuse`: makes the problem of what the model raised: it is a stranger's, and so is the input.
     """
 
     table: Table
-    answer: Callable[[Any], Response]
+    answer: Callable[[Any], Answer]
     refuse: Callable[[Exception], Problem]
 
 
-def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
+def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
     """What `/v1/models/{name}/predict` is asked. Raises `Problem`."""
     content_type = headers.get("Content-Type", "")
     table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
@@ -45,19 +47,19 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     return Question(table, answer, refuse)
 
 
-def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
+def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
     """What `/v2/models/{name}/infer` is asked. Raises `Problem`."""
-    question = tensors.decode(body, headers, most_rows=most_rows)
+    question = tensors_json.decode(body, headers, most_rows=most_rows)
     version = served.version
 
     def answer(predictions: Any) -> Response:
         outputs = columns.to_arrays(predictions)
-        return tensors.encode(outputs, question, version.name, version.version)
+        return tensors_json.encode(outputs, question, version.name, version.version)
 
     return Question(columns.to_table(question.inputs, served.model.signature), answer, refuse)
 
 
-def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question:
+def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
     """What `/invocations` is asked. Raises `Problem`."""
     model, content_type = served.model, headers.get("Content-Type", "")
     table = invocations.decode(body, content_type, model.signature, model.parameters)

@@ -46,8 +46,9 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # A poll every second is no news.
     _make_state_directory(settings)
     listener = listening_socket(settings)
+    check_grpc_port(settings)
     app = create_app(settings)
-    departure = Departure(app, lambda: _check_listener(listener, read_again()))
+    departure = Departure(app, lambda: _check_again(listener, settings, read_again()))
     # A copy, which Hypercorn closes.
     config = server_config(settings, os.dup(listener.fileno()))
     look_after_connections(settings.api_max_connections)
@@ -119,7 +120,26 @@ def listening_socket(settings: ApiSettings) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise HostError(_why_not_listening(error, host, port)) from None
+        raise HostError(_why_not_listening(error, host, port, "API_PORT")) from None
+
+
+def check_grpc_port(settings: ApiSettings) -> None:
+    """Raises `HostError` where gRPC could not listen, which would say less of why."""
+    host, port = settings.api_host, settings.api_grpc_port
+    if port is None:
+        return
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        several = settings.api_workers > 1
+        socket.create_server(address[:2], family=family, reuse_port=several).close()
+    except OSError as error:
+        raise HostError(_why_not_listening(error, host, port, "API_GRPC_PORT")) from None
+
+
+def _check_again(listener: socket.socket, before: ApiSettings, after: ApiSettings) -> None:
+    _check_listener(listener, after)
+    if after.api_grpc_port != before.api_grpc_port:
+        check_grpc_port(after)
 
 
 def _check_listener(listener: socket.socket, settings: ApiSettings) -> None:
@@ -133,14 +153,16 @@ def _check_listener(listener: socket.socket, settings: ApiSettings) -> None:
     )
 
 
-def _why_not_listening(error: OSError, host: str, port: int) -> str:
+def _why_not_listening(error: OSError, host: str, port: int, variable: str) -> str:
     if isinstance(error, socket.gaierror):
         return f"API_HOST is {host!r}, and no such name is known: write an address of this machine"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} of {host} is taken: stop what uses it, or set API_PORT to another"
+            return (
+                f"port {port} of {host} is taken: stop what uses it, or set {variable} to another"
+            )
         case errno.EACCES:
-            return f"port {port} needs more rights than this user has: set API_PORT above 1023"
+            return f"port {port} needs more rights than this user has: set {variable} above 1023"
         case errno.EADDRNOTAVAIL:
             return f"API_HOST is {host}, which is no address of this machine"
     return f"cannot listen on {host} port {port}: {error.strerror}"

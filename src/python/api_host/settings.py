@@ -65,6 +65,11 @@ class ApiSettings(Settings):
         examples=["127.0.0.1"],
     )
     api_port: Port = Field(default=8000, description="Port to listen on.", examples=["8000"])
+    api_grpc_port: Port | None = Field(
+        default=None,
+        description="Port of the Open Inference Protocol over gRPC; empty: none.",
+        examples=["8001"],
+    )
     api_workers: PositiveInt = Field(
         default=1,
         le=MOST_WORKERS,
@@ -141,6 +146,15 @@ class ApiSettings(Settings):
     api_predict_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a prediction may take.", examples=["30"]
     )
+
+    @model_validator(mode="after")
+    def _refuse_one_port_for_two(self) -> Self:
+        if self.api_grpc_port == self.api_port:
+            raise ValueError(
+                f"API_GRPC_PORT is {self.api_grpc_port}, and so is API_PORT: gRPC has a port of its"
+                " own; set it to another, or to nothing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _refuse_a_known_password(self) -> Self:

@@ -1,45 +1,19 @@
-"""Tensors of the Open Inference Protocol v2: values in JSON, or bytes that follow the JSON."""
+"""Tensors of the Open Inference Protocol v2, in whatever form they come; and as binary data."""
 
-import json
-import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
-from starlette.datastructures import Headers
-from starlette.responses import Response
 
-from api_host.answers import Inference, OutputParameters, OutputTensor
-from api_host.documents import mistake
 from api_host.kinds import DATATYPES, Kind, described
-from api_host.problems import (
-    INVALID_BODY,
-    INVALID_HEADER,
-    PREDICTION_FAILED,
-    UNSUPPORTED_MEDIA_TYPE,
-    Mistake,
-    Problem,
-    invalid_input,
-    pointer,
-    too_many_rows,
-)
-from api_host.questions import InferenceRequest, InputTensor, WantedOutput
+from api_host.problems import Mistake, invalid_input, pointer, too_many_rows
 
-JSON_LENGTH = "Inference-Header-Content-Length"
-"""The header that says how many bytes of a body are JSON; all that follows is binary data."""
-
-JSON = "application/json"
-BINARY = "application/octet-stream"
 LARGEST_DIMENSION = 2**64 - 1
 
 _LENGTH = struct.Struct("<I")
-_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _NOT_HERE = ("classification", "shared_memory_region")
 """Parameters of Triton's extensions without which the answer would be another one."""
 
@@ -52,6 +26,7 @@ class Tensor:
     `shape`: rows, or rows and columns.
     `array`: its elements, row by row, in one dimension.
     `nested`: whether the JSON holds an array a row.
+    `member`: what holds the elements in the request.
     """
 
     index: int
@@ -59,6 +34,7 @@ class Tensor:
     shape: tuple[int, ...]
     array: NDArray[Any]
     nested: bool = False
+    member: str = "data"
 
     @property
     def width(self) -> int:
@@ -66,9 +42,9 @@ class Tensor:
         return self.shape[1] if len(self.shape) > 1 else 1
 
     def place(self, index: int) -> str:
-        """The JSON Pointer to an element; one of binary data is named as if it were in JSON."""
+        """The pointer to an element; one of binary data is named as if it were a value."""
         steps = divmod(index, self.width) if self.nested else (index,)
-        return pointer("inputs", self.index, "data", *steps)
+        return pointer("inputs", self.index, self.member, *steps)
 
 
 @dataclass(frozen=True)
@@ -93,62 +69,25 @@ class Question:
     outputs: tuple[Wanted, ...]
     binary: bool
 
-
-def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
-    """What is asked. Raises `Problem`.
-
-    `most_rows`: how many rows a tensor may have.
-    """
-    encoding = headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the body is {encoding}: send it uncompressed")
-    text, binary = _split(body, headers.get(JSON_LENGTH))
-    request = _read(text)
-    mistakes: list[Mistake] = []
-    default = _flag(request.parameters, "binary_data_output", mistakes)
-    outputs = tuple(_wanted(request.outputs or (), default=default, mistakes=mistakes))
-    inputs = tuple(_tensors(request.inputs, binary, most_rows, mistakes))
-    if not request.inputs:
-        mistakes.append(Mistake("/inputs", "must have at least one tensor"))
-    if mistakes:
-        raise invalid_input(mistakes)
-    return Question(request.id, inputs, outputs, default)
+    def choose(self, outputs: Mapping[str, NDArray[Any]]) -> Sequence[Wanted]:
+        """Which of the outputs that there are it wants. Raises `Problem` if there is no such."""
+        wanted = self.outputs or [Wanted(name, self.binary) for name in outputs]
+        mistakes = [
+            Mistake(pointer("outputs", index, "name"), f"must be one of {', '.join(outputs)}")
+            for index, output in enumerate(wanted)
+            if output.name not in outputs
+        ]
+        if mistakes:
+            raise invalid_input(mistakes)
+        return wanted
 
 
-def encode(
-    outputs: Mapping[str, NDArray[Any]], question: Question, name: str, version: str
-) -> Response:
-    """The answer: those of the outputs that the question wants, in its order.
+class WrongInput(Exception):  # noqa: N818 - it becomes a part of a Problem
+    """What is wrong with one input: the others are looked at too."""
 
-    `name`, `version`: of the model.
-    Raises `Problem` if there is no such output.
-    """
-    wanted = question.outputs or [Wanted(output, question.binary) for output in outputs]
-    mistakes = [
-        Mistake(pointer("outputs", index, "name"), f"must be one of {', '.join(outputs)}")
-        for index, output in enumerate(wanted)
-        if output.name not in outputs
-    ]
-    if mistakes:
-        raise invalid_input(mistakes)
-    tensors, binaries = [], []
-    for output in wanted:
-        array = outputs[output.name]
-        parameters: OutputParameters | UnsetType = UNSET
-        data: list[Any] | UnsetType = UNSET
-        if output.binary:
-            binaries.append(_to_binary(array))
-            parameters = OutputParameters(len(binaries[-1]))
-        else:
-            data = _to_json(output.name, array)
-        kind = datatype(array.dtype)
-        tensors.append(OutputTensor(output.name, array.shape, kind, parameters, data))
-    answer_id = UNSET if question.id is None else question.id
-    text = msgspec.json.encode(Inference(name, version, tensors, answer_id))
-    if not binaries:
-        return Response(text, media_type=JSON)
-    headers = {JSON_LENGTH: str(len(text))}
-    return Response(b"".join([text, *binaries]), headers=headers, media_type=BINARY)
+    def __init__(self, *mistakes: Mistake) -> None:
+        super().__init__()
+        self.mistakes = mistakes
 
 
 def datatype(dtype: np.dtype[Any]) -> str:
@@ -159,223 +98,81 @@ def datatype(dtype: np.dtype[Any]) -> str:
 _NAMES = {kind.dtype: name for name, kind in DATATYPES.items()}
 
 
-def _split(body: bytes, length: str | None) -> tuple[bytes, memoryview]:
-    if length is None:
-        return body, memoryview(b"")
-    if not _DIGITS.fullmatch(length) or int(length) > len(body):
-        raise Problem(
-            INVALID_HEADER,
-            f"{JSON_LENGTH} must be the length of the JSON, from 0 to {len(body)}",
-        )
-    return body[: int(length)], memoryview(body)[int(length) :]
+def check(index: int, datatype: str, shape: Sequence[int], most_rows: int) -> tuple[Kind, int]:
+    """The type and the number of elements that an input says it has. Raises `WrongInput`.
+
+    `index`: its place among the inputs.
+    `most_rows`: how many rows it may have; if it has more, raises `Problem`.
+    """
+    kind = DATATYPES.get(datatype)
+    if kind is None:
+        detail = f"must be one of {', '.join(DATATYPES)}, and is {described(datatype)}"
+        raise WrongInput(Mistake(pointer("inputs", index, "datatype"), detail))
+    place = pointer("inputs", index, "shape")
+    if len(shape) not in (1, 2):
+        detail = f"must be [rows] or [rows, columns], and has {len(shape)} dimensions"
+        raise WrongInput(Mistake(place, detail))
+    if not all(0 <= dimension <= LARGEST_DIMENSION for dimension in shape):
+        raise WrongInput(Mistake(place, f"must have numbers from 0 to {LARGEST_DIMENSION}"))
+    rows = shape[0]
+    if rows > most_rows:
+        raise too_many_rows(rows, most_rows)
+    if rows == 0:
+        raise WrongInput(Mistake(place, "must have at least one row"))
+    return kind, rows * shape[-1] if len(shape) > 1 else rows
 
 
-def _read(text: bytes) -> InferenceRequest:
-    try:
-        try:
-            return msgspec.json.decode(text, type=InferenceRequest)
-        except msgspec.DecodeError:
-            if b"NaN" not in text and b"Infinity" not in text:
-                raise
-            return _read_lenient(text)
-    except msgspec.ValidationError as error:
-        raise invalid_input([mistake(error)]) from None
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Problem(INVALID_BODY, f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise Problem(INVALID_BODY, "the body is nested too deeply") from None
-
-
-def _read_lenient(text: bytes) -> InferenceRequest:
-    """Reads NaN and Infinity too, which Triton's client writes although JSON has no such words."""
-    document = json.loads(text)
-    msgspec.json.encode(document)  # Refuses halves of surrogate pairs, as msgspec's decoder does.
-    return msgspec.convert(document, InferenceRequest)
-
-
-def _flag(
-    parameters: Mapping[str, Any] | None, name: str, mistakes: list[Mistake], *steps: str | int
-) -> bool:
-    value = (parameters or {}).get(name, False)
-    if not isinstance(value, bool):
-        place = pointer(*steps, "parameters", name)
-        mistakes.append(Mistake(place, f"must be true or false, and is {described(value)}"))
-    return value is True
-
-
-def _wanted(
-    outputs: Iterable[WantedOutput], *, default: bool, mistakes: list[Mistake]
-) -> Iterable[Wanted]:
-    for index, output in enumerate(outputs):
-        parameters = {"binary_data": default, **(output.parameters or {})}
-        mistakes += _unknown(parameters, "outputs", index)
-        yield Wanted(output.name, _flag(parameters, "binary_data", mistakes, "outputs", index))
-
-
-def _unknown(parameters: Mapping[str, Any] | None, *steps: str | int) -> Iterable[Mistake]:
+def refuse_unknown(parameters: Container[str], *steps: str | int) -> Iterable[Mistake]:
+    """The parameters that may not be ignored, as mistakes of what these steps lead to."""
     for name in _NOT_HERE:
-        if name in (parameters or {}):
+        if name in parameters:
             yield Mistake(
                 pointer(*steps, "parameters", name), "is of an extension that this host has not"
             )
 
 
-def _binaries(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview | None]:
-    """The binary data of each input; None for one that has values in JSON."""
-    found: list[memoryview | None] = []
-    start = 0
-    for index, given in enumerate(inputs):
-        size = given.binary_size
-        if size is None:
-            found.append(None)
-            continue
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise invalid_input([_missized(index, "must be a whole number, not negative")])
-        left = len(binary) - start
-        if size > left:
-            detail = f"is {size}, and {left} bytes are left after the JSON"
-            raise invalid_input([_missized(index, detail)])
-        found.append(binary[start : start + size])
-        start += size
-    if start != len(binary):
-        detail = f"is followed by {len(binary)} bytes, and the inputs have {start}"
-        raise invalid_input([Mistake("", detail)])
-    return found
+def from_binary(kind: Kind, count: int, data: bytes | memoryview, place: str) -> NDArray[Any]:
+    """The `count` elements that binary data hold. Raises `WrongInput`.
 
-
-def _tensors(
-    inputs: Sequence[InputTensor], binary: memoryview, most_rows: int, mistakes: list[Mistake]
-) -> Iterable[Tensor]:
-    for index, (given, data) in enumerate(zip(inputs, _binaries(inputs, binary), strict=True)):
-        mistakes += _unknown(given.parameters, "inputs", index)
-        try:
-            kind, count = _check(index, given, most_rows)
-            if data is None:
-                yield _from_json(index, given, kind, count)
-            else:
-                yield _from_binary(index, given, kind, count, data)
-        except _WrongInput as error:
-            mistakes += error.mistakes
-
-
-class _WrongInput(Exception):  # noqa: N818 - it becomes a part of a Problem
-    """What is wrong with one input: the others are looked at too."""
-
-    def __init__(self, *mistakes: Mistake) -> None:
-        super().__init__()
-        self.mistakes = mistakes
-
-
-def _missized(index: int, detail: str) -> Mistake:
-    return Mistake(pointer("inputs", index, "parameters", "binary_data_size"), detail)
-
-
-def _check(index: int, given: InputTensor, most_rows: int) -> tuple[Kind, int]:
-    """The type and the number of elements that an input says it has."""
-    kind = DATATYPES.get(given.datatype)
-    if kind is None:
-        detail = f"must be one of {', '.join(DATATYPES)}, and is {described(given.datatype)}"
-        raise _WrongInput(Mistake(pointer("inputs", index, "datatype"), detail))
-    place = pointer("inputs", index, "shape")
-    if len(given.shape) not in (1, 2):
-        detail = f"must be [rows] or [rows, columns], and has {len(given.shape)} dimensions"
-        raise _WrongInput(Mistake(place, detail))
-    if not all(0 <= dimension <= LARGEST_DIMENSION for dimension in given.shape):
-        raise _WrongInput(Mistake(place, f"must have numbers from 0 to {LARGEST_DIMENSION}"))
-    rows = given.shape[0]
-    if rows > most_rows:
-        raise too_many_rows(rows, most_rows)
-    if rows == 0:
-        raise _WrongInput(Mistake(place, "must have at least one row"))
-    return kind, rows * given.shape[-1] if len(given.shape) > 1 else rows
-
-
-def _from_json(index: int, given: InputTensor, kind: Kind, count: int) -> Tensor:
-    place = pointer("inputs", index, "data")
-    data = given.data
-    if data is UNSET:
-        raise _WrongInput(Mistake(place, "is missing, and there is no binary_data_size"))
-    if not isinstance(data, list):
-        raise _WrongInput(Mistake(place, f"must be an array, and is {described(data)}"))
-    nested = len(given.shape) > 1 and bool(data) and isinstance(data[0], list)
-    if nested:
-        width = given.shape[1]
-        wrong = [
-            Mistake(f"{place}/{row}", f"must be an array of {width} values")
-            for row, values in enumerate(data)
-            if not isinstance(values, list) or len(values) != width
-        ]
-        if wrong:
-            raise _WrongInput(*wrong)
-        data = list(chain.from_iterable(data))
-    if len(data) != count:
-        detail = f"must have {count} values, as the shape says, and has {len(data)}"
-        raise _WrongInput(Mistake(place, detail))
-    array, mistakes = kind.read(data)
-    tensor = Tensor(index, given.name, tuple(given.shape), array, nested)
-    if mistakes:
-        raise _WrongInput(*(Mistake(tensor.place(at), detail) for at, detail in mistakes))
-    return tensor
-
-
-def _from_binary(
-    index: int, given: InputTensor, kind: Kind, count: int, data: memoryview
-) -> Tensor:
-    if given.data is not UNSET:
-        raise _WrongInput(_missized(index, "must not be there, as there is data"))
-    size = count * kind.dtype.itemsize
+    `place`: what a mistake is blamed on.
+    """
     if kind.dtype.hasobject:
-        array = np.array(list(_texts(index, data, count)), dtype=object)
-    elif len(data) != size:
-        detail = f"must be {size}, for {count} of {kind.name}, and is {len(data)}"
-        raise _WrongInput(_missized(index, detail))
-    elif kind.name == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
-        raise _WrongInput(_missized(index, "is of bytes that are not all 0 or 1"))
-    else:
-        array = np.frombuffer(data, kind.dtype)
-    return Tensor(index, given.name, tuple(given.shape), array)
+        return np.array(list(_texts(memoryview(data), count, place)), dtype=object)
+    size = count * kind.dtype.itemsize
+    if len(data) != size:
+        detail = f"must be {size} bytes, for {count} of {kind.name}, and is {len(data)}"
+        raise WrongInput(Mistake(place, detail))
+    if kind.name == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise WrongInput(Mistake(place, "is of bytes that are not all 0 or 1"))
+    return np.frombuffer(data, kind.dtype)
 
 
-def _texts(index: int, data: memoryview, count: int) -> Iterable[bytes]:
+def to_binary(array: NDArray[Any]) -> bytes:
+    """The elements of an output as binary data."""
+    if datatype(array.dtype) != "BYTES":
+        return array.tobytes()
+    texts = to_texts(array)
+    return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
+
+
+def to_texts(array: NDArray[Any]) -> list[bytes]:
+    """The elements of an output that are no numbers, each as the bytes that stand for it."""
+    return [
+        value if isinstance(value, bytes) else str(value).encode()
+        for value in array.ravel().tolist()
+    ]
+
+
+def _texts(data: memoryview, count: int, place: str) -> Iterable[bytes]:
     start = 0
     for _ in range(count):
         head = start + _LENGTH.size
         end = head + _LENGTH.unpack_from(data, start)[0] if head <= len(data) else head
         if end > len(data):
             detail = f"is too small for {count} elements and their lengths"
-            raise _WrongInput(_missized(index, detail))
+            raise WrongInput(Mistake(place, detail))
         yield bytes(data[head:end])
         start = end
     if start != len(data):
-        detail = f"is {len(data)}, and {count} elements end after {start} bytes"
-        raise _WrongInput(_missized(index, detail))
-
-
-def _to_binary(array: NDArray[Any]) -> bytes:
-    if datatype(array.dtype) != "BYTES":
-        return array.tobytes()
-    texts = [_bytes(value) for value in array.ravel().tolist()]
-    return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
-
-
-def _to_json(name: str, array: NDArray[Any]) -> list[Any]:
-    """The elements; msgspec writes NaN as null."""
-    if array.dtype.kind == "f" and np.isinf(array).any():
-        raise Problem(
-            PREDICTION_FAILED,
-            f"{name} holds infinity, which JSON cannot: ask for it with binary_data",
-        )
-    values: list[Any] = array.ravel().tolist()
-    if datatype(array.dtype) != "BYTES":
-        return values
-    try:
-        return [_bytes(value).decode() for value in values]
-    except UnicodeDecodeError:
-        raise Problem(
-            PREDICTION_FAILED,
-            f"{name} holds bytes that are not UTF-8: ask for it with binary_data",
-        ) from None
-
-
-def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+        detail = f"is {len(data)} bytes, and {count} elements end after {start}"
+        raise WrongInput(Mistake(place, detail))

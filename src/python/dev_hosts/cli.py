@@ -28,12 +28,12 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
     if text == "auto":
         return free_ports()
     try:
-        mlflow, airflow, api = (int(number) for number in text.split(","))
+        mlflow, airflow, api, grpc = (int(number) for number in text.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"{text!r} is neither 'auto' nor three ports like '5000,8080,8000'"
+            f"{text!r} is neither 'auto' nor four ports like '5000,8080,8000,8001'"
         ) from None
-    return Ports(mlflow, airflow, api)
+    return Ports(mlflow, airflow, api, grpc)
 
 
 @click.command(cls=HostCommand)
@@ -42,10 +42,10 @@ def _ports(_context: click.Context, _option: click.Parameter, text: str) -> Port
 )
 @click.option(
     "--ports",
-    default="5000,8080,8000",
+    default="5000,8080,8000,8001",
     show_default=True,
     callback=_ports,
-    metavar="MLFLOW,AIRFLOW,API|auto",
+    metavar="MLFLOW,AIRFLOW,API,GRPC|auto",
     help="Where the hosts listen on this machine; 'auto' takes ports that are free.",
 )
 @click.option(
@@ -147,6 +147,7 @@ def _interrupted_by_signals() -> Iterator[None]:
 def _document(hosts: Hosts, journey: Journey, seconds: dict[str, float]) -> dict[str, object]:
     return {
         "urls": hosts.urls,
+        "grpc": hosts.grpc,
         "model": journey.model.model_dump(include={"name", "version", "alias", "metrics"}),
         "prediction": {"rows": journey.model.example, **journey.prediction.model_dump()},
         "seconds": {step: round(took, 1) for step, took in seconds.items()},
@@ -156,8 +157,12 @@ def _document(hosts: Hosts, journey: Journey, seconds: dict[str, float]) -> dict
 def _print_summary(hosts: Hosts, journey: Journey, seconds: dict[str, float]) -> None:
     user, password = hosts.credentials
     model = journey.model
+    more = {
+        "airflow": f" (user {user}, password {password})",
+        "api": f" (gRPC at {hosts.grpc})",
+    }
     for name, url in hosts.urls.items():
-        _print_fact(name, f"{url} (user {user}, password {password})" if name == "airflow" else url)
+        _print_fact(name, f"{url}{more.get(name, '')}")
     _print_fact("model", f"{model.name} version {model.version}, alias {model.alias}")
     metrics = (f"{name} {value:.3g}" for name, value in model.metrics.items())
     _print_fact("metrics", ", ".join(metrics))

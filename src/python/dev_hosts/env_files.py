@@ -63,6 +63,7 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
             "AIRFLOW_PASSWORD": credentials[1],
             "API_HOST": LOOPBACK,
             "API_PORT": str(ports.api),
+            "API_GRPC_PORT": str(ports.grpc),
             "STATE_DIRECTORY": str(api),
         },
         # For /invocations, which names no model, when there are several.

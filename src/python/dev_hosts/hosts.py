@@ -14,7 +14,7 @@ import httpx
 from dev_hosts import env_files
 from dev_hosts.errors import DevError
 from dev_hosts.pexes import Pexes
-from dev_hosts.ports import Ports, check_free
+from dev_hosts.ports import LOOPBACK, Ports, check_free
 from dev_hosts.process import Health, HostProcess, Program, adopt_orphans, stop_all
 from dev_hosts.progress import Progress
 
@@ -81,6 +81,11 @@ class Hosts:
     def names(self) -> tuple[str, ...]:
         """The processes by name: "mlflow", "airflow scheduler", "api" and so on."""
         return tuple(self._programs)
+
+    @property
+    def grpc(self) -> str:
+        """The address and port of the API's gRPC."""
+        return f"{LOOPBACK}:{self.ports.grpc}"
 
     @property
     def credentials(self) -> tuple[str, str]:

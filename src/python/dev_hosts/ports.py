@@ -13,11 +13,12 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """One TCP port a host, on the loopback address."""
+    """One TCP port a host, on the loopback address, and the one of the API's gRPC."""
 
     mlflow: int = 5000
     airflow: int = 8080
     api: int = 8000
+    grpc: int = 8001
 
 
 def free_ports() -> Ports:

@@ -37,6 +37,7 @@ class Entrance:
     `max_body_bytes`: the largest body that it takes; None: any.
     `timeout_seconds`: how long it may be silent before it answers, or in the middle of it.
     `callers`: the URLs of other hosts that call it, by the setting that names them.
+    `further_ports`: on which it listens too, for other protocols.
     """
 
     url: str | None
@@ -46,6 +47,7 @@ class Entrance:
     max_body_bytes: int | None
     timeout_seconds: float
     callers: Mapping[str, str] = field(default_factory=dict)
+    further_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ def walks(loaded: Loaded[MlflowSettings]) -> tuple[Walk, ...]:
     (itself,) = links_of(settings)
     return (
         machine.walk(
-            machine.Machine(loaded, "MLFLOW_PORT", _folders(settings), unit="mlflow-host.service")
+            machine.Machine(
+                loaded, ("MLFLOW_PORT",), _folders(settings), unit="mlflow-host.service"
+            )
         ),
         Walk(
             "database",

@@ -18,10 +18,14 @@ from hostkit.network import Port
 from hostkit.settings import Settings, load
 
 
+PORTS = ("KETTLE_PORT", "KETTLE_TEA_PORT")
+
+
 class KettleSettings(Settings):
     host_name: ClassVar[str] = "kettle-host"
 
     kettle_port: Port = 5000
+    kettle_tea_port: Port | None = None
     kettle_folder: AbsolutePath = Path("/var/lib/kettle")
     kettle_password: SecretStr | None = None
 
@@ -33,7 +37,7 @@ def examined(folder: Path, *lines: str, mode: int = 0o600) -> dict[str, StepRepo
     env_file.chmod(mode)
     loaded = load(KettleSettings, env_file=env_file, environment={})
     folders = {"KETTLE_FOLDER": loaded.settings.kettle_folder}
-    walk = machine.walk(Machine(loaded, "KETTLE_PORT", folders, "kettle-host.service"))
+    walk = machine.walk(Machine(loaded, PORTS, folders, "kettle-host.service"))
     (report,) = examine([walk])
     return {step.name: step for step in report.steps}
 
@@ -74,6 +78,21 @@ def test_nobody_listens_on_the_port(tmp_path: Path) -> None:
     assert seen(steps["port"], Verdict.FAILED) == f"nothing listens on port {port}"
     assert "systemctl start kettle-host.service" in remedy(steps["port"])
     assert f"KETTLE_PORT in {tmp_path}/env line 2" in remedy(steps["port"])
+
+
+def test_each_port_that_is_set_is_looked_at(tmp_path: Path) -> None:
+    user = machine.user_name(os.geteuid())
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        with closing(socket.create_server(("127.0.0.1", 0))) as other:
+            tea = other.getsockname()[1]
+            lines = (f"KETTLE_PORT={port}", f"KETTLE_TEA_PORT={tea}")
+            step = examined(tmp_path, *lines)["port"]
+            owner = f"127.0.0.1 of {user}"
+            assert seen(step, Verdict.PASSED) == f"{port}: {owner}; {tea}: {owner}"
+        step = examined(tmp_path, *lines)["port"]
+    assert seen(step, Verdict.FAILED) == f"nothing listens on port {tea}"
+    assert f"KETTLE_TEA_PORT in {tmp_path}/env line 2" in remedy(step)
 
 
 @given(address=st.ip_addresses(v=6))

@@ -35,20 +35,24 @@ _LISTENS = "0A"
 class Machine:
     """What a host uses of its machine.
 
-    `port_variable`: the setting of the port that it listens on.
+    `port_variables`: the settings of the ports that it listens on; on one that is not set it does
+        not.
     `folders`: the folders that it writes to, by the setting that names each.
     `unit`: what starts it.
     """
 
     loaded: Loaded[Any]
-    port_variable: str
+    port_variables: tuple[str, ...]
     folders: Mapping[str, Path]
     unit: str
 
     @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return int(getattr(self.loaded.settings, self.port_variable.lower()))
+    def ports(self) -> dict[str, int]:
+        """The ports that it listens on, by their settings."""
+        found = {
+            name: getattr(self.loaded.settings, name.lower()) for name in self.port_variables
+        }
+        return {name: int(port) for name, port in found.items() if port is not None}
 
 
 def walk(machine: Machine) -> Walk:
@@ -59,7 +63,7 @@ def walk(machine: Machine) -> Walk:
         f"this machine ({loaded.env_file})",
         (
             Step("settings", partial(_settings, loaded)),
-            Step("port", partial(_port, machine)),
+            Step("port", partial(_ports, machine)),
             Step("disk", partial(_disk, machine)),
             Step("folders", partial(_folders, machine)),
             Step("secrets", partial(_secrets, loaded)),
@@ -75,15 +79,22 @@ def _settings(loaded: Loaded[Any]) -> str:
     return f"{len(given)} of {len(loaded.settings.variables())} are set"
 
 
-def _port(machine: Machine) -> str:
-    port, unit = machine.port, machine.unit
+def _ports(machine: Machine) -> str:
+    found = {port: _port(machine, name, port) for name, port in machine.ports.items()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return "; ".join(f"{port}: {owners}" for port, owners in found.items())
+
+
+def _port(machine: Machine, variable: str, port: int) -> str:
+    unit = machine.unit
     found = _listeners(port)
     if not found:
         raise Fault(
             f"nothing listens on port {port}",
             "The host is not running, or has not come far enough.",
             f"'systemctl start {unit}', and 'journalctl -u {unit}' if it does not stay. The port"
-            f" comes from {machine.loaded.place(machine.port_variable)}.",
+            f" comes from {machine.loaded.place(variable)}.",
         )
     # A socket unit of systemd's listens as root for the host.
     others = {uid for _, uid in found} - {0, os.geteuid()}
@@ -93,7 +104,7 @@ def _port(machine: Machine) -> str:
             f"port {port} is {users}'s, and this host runs as {user_name(os.geteuid())}",
             "Another program took the port before this host could.",
             f"'ss -ltnp' as root names it: stop it, or change"
-            f" {machine.loaded.place(machine.port_variable)}.",
+            f" {machine.loaded.place(variable)}.",
         )
     return ", ".join(f"{address} of {user_name(uid)}" for address, uid in sorted(set(found)))
 

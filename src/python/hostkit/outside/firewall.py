@@ -54,7 +54,7 @@ def render(host: str, entrance: Entrance, given: Sequence[str], *, ssh_port: int
 
 
 def _ports(host: str, entrance: Entrance) -> tuple[tuple[int, ...], str]:
-    """The ports to open: the proxy's where there is one; then the host's own stays closed."""
+    """The ports to open: the proxy's where there is one; then the host's own stay closed."""
     parts = urlsplit(entrance.url or "")
     if parts.scheme == "https":
         port = parts.port or _HTTPS
@@ -65,7 +65,7 @@ def _ports(host: str, entrance: Entrance) -> tuple[tuple[int, ...], str]:
             f" {entrance.url_variable} names no proxy: there is no port to open; let it listen on"
             f" 0.0.0.0, or set {entrance.url_variable} to the https:// URL of a proxy"
         )
-    return (entrance.port,), ""
+    return (entrance.port, *entrance.further_ports), ""
 
 
 def _peers(host: str, entrance: Entrance, given: Sequence[str]) -> list[Peer]:

@@ -1,0 +1,144 @@
+"""The outermost layer of a call: its id, its log line, its metrics, a status for any error."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Never, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc.aio import ServicerContext
+from structlog.contextvars import bound_contextvars
+
+from api_host import metrics
+from api_host.access import MODEL, REQUEST_ID, good_id, model_header
+from api_host.host import Host
+from api_host.problems import INTERNAL, INVALID_BODY, Problem
+from api_host.registry import ModelVersion
+from api_host.rpc import statuses
+
+METHOD = "gRPC"
+"""What stands in logs and metrics where HTTP has its method."""
+
+_QUIET = frozenset({"Check", "ServerLive", "ServerReady"})
+"""Asked every few seconds by machines: logged only when the level is DEBUG."""
+
+_log = structlog.get_logger("api_host.access")
+
+
+@dataclass
+class Call:
+    """One call.
+
+    `host`: which was called.
+    `id`: the caller's name for it, or one of our own.
+    `seconds_left`: until its caller stops to wait; None if it waits for ever.
+    `served`: the version that gives the answer, once it is known.
+    `status`: how it ended; until then, as it ends if nobody waits for its end.
+    """
+
+    host: Host
+    id: str
+    seconds_left: float | None
+    served: ModelVersion | None = None
+    status: grpc.StatusCode = grpc.StatusCode.CANCELLED
+
+    def metadata(self) -> list[tuple[str, str]]:
+        """What is sent behind every answer, as headers are over HTTP."""
+        found = [(REQUEST_ID.lower(), self.id)]
+        if self.served is not None:
+            found.append((MODEL.lower(), model_header(self.served)))
+        return found
+
+
+Context: TypeAlias = ServicerContext[bytes, bytes]
+Behaviour: TypeAlias = Callable[[Call, Any], Awaitable[Message]]
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+
+
+class Calls:
+    """The calls of a server.
+
+    `running`: those that have no answer yet.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.running: set[asyncio.Task[None]] = set()
+        self._host = host
+
+    def handler(self, method: MethodDescriptor, behaviour: Behaviour) -> Handler:
+        """What gRPC is to do with calls of a method.
+
+        `behaviour`: takes the message that the method takes; may raise `Problem`.
+        """
+        request = GetMessageClass(method.input_type)
+
+        async def answer(body: bytes, context: Context) -> bytes:
+            call = _call(self._host, context)
+            with self._noted(method, call), bound_contextvars(request_id=call.id):
+                try:
+                    message = await behaviour(call, _read(request, body))
+                except Problem as problem:
+                    return await _refuse(context, call, problem)
+                except Exception:  # noqa: BLE001 - the caller is told, whatever it is
+                    _log.exception("request failed")
+                    detail = f"the log of this host says more, under request_id {call.id}"
+                    return await _refuse(context, call, Problem(INTERNAL, detail))
+                context.set_trailing_metadata(call.metadata())
+                call.status = grpc.StatusCode.OK
+                return message.SerializeToString()
+
+        # Bytes go in and out: what gRPC cannot read by itself, it calls an internal error.
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    @contextmanager
+    def _noted(self, method: MethodDescriptor, call: Call) -> Iterator[None]:
+        start = time.perf_counter()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        self.running.add(task)
+        # Until its answer is sent, which is after this block.
+        task.add_done_callback(self.running.discard)
+        try:
+            yield
+        finally:
+            _note(method, call, time.perf_counter() - start)
+
+
+def _call(host: Host, context: Context) -> Call:
+    given = dict(context.invocation_metadata() or ()).get(REQUEST_ID.lower(), "")
+    return Call(host, good_id(str(given)), context.time_remaining())
+
+
+def _read(request: type[Message], body: bytes) -> Message:
+    try:
+        return request.FromString(body)
+    except DecodeError as error:
+        detail = f"the message is no {request.DESCRIPTOR.full_name}: {error}"
+        raise Problem(INVALID_BODY, detail) from None
+
+
+async def _refuse(context: Context, call: Call, problem: Problem) -> Never:
+    call.status = statuses.code(problem.kind)
+    metadata = (*call.metadata(), *statuses.metadata(problem))
+    await context.abort(call.status, statuses.detail(problem), metadata)
+
+
+def _note(method: MethodDescriptor, call: Call, seconds: float) -> None:
+    metrics.note_request(method.name, METHOD, call.status.name, seconds)
+    served = call.served
+    log = _log.debug if method.name in _QUIET else _log.info
+    log(
+        "request",
+        method=METHOD,
+        path=f"/{method.containing_service.full_name}/{method.name}",
+        status=call.status.name,
+        ms=round(seconds * 1000, 2),
+        model=served.name if served else None,
+        version=served.version if served else None,
+    )

@@ -1,0 +1,23 @@
+"""A prediction that a message asks for."""
+
+from typing import Any
+
+from api_host import columns
+from api_host.catalog import Served
+from api_host.rpc import messages
+from api_host.rpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from api_host.scoring import Question, refuse
+
+
+def infer(
+    served: Served, request: ModelInferRequest, *, most_rows: int
+) -> Question[ModelInferResponse]:
+    """What `ModelInfer` is asked. Raises `Problem`."""
+    question = messages.decode(request, most_rows=most_rows)
+    version = served.version
+
+    def answer(predictions: Any) -> ModelInferResponse:
+        outputs = columns.to_arrays(predictions)
+        return messages.encode(outputs, question, version.name, version.version)
+
+    return Question(columns.to_table(question.inputs, served.model.signature), answer, refuse)
