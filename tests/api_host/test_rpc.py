@@ -24,6 +24,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from structlog.contextvars import merge_contextvars
 
 from api_host.model import Model
 from api_host.rpc import health
@@ -456,7 +457,7 @@ async def test_health_as_grpc_has_it_can_be_asked_and_watched(
 
 async def test_a_call_has_an_id_a_line_and_a_count(api: Client, http: httpx.AsyncClient) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
-    with structlog.testing.capture_logs() as lines:
+    with structlog.testing.capture_logs([merge_contextvars]) as lines:
         assert (await api.ask("ServerLive", ServerLiveRequest())).live
         answer = await api.call("ModelInfer", with_values(), metadata=[("x-request-id", "abc")])
         assert answer.metadata["x-request-id"] == "abc"
@@ -466,6 +467,7 @@ async def test_a_call_has_an_id_a_line_and_a_count(api: Client, http: httpx.Asyn
         assert len(answer.metadata["x-request-id"]) == 32
     found = [(line["status"], line["model"], line["version"]) for line in lines]
     assert found == [("OK", "iris", "2"), ("OK", "iris", "2"), ("NOT_FOUND", None, None)]
+    assert lines[0]["request_id"] == "abc"
     assert lines[0]["path"] == "/inference.GRPCInferenceService/ModelInfer"
     metrics = (await http.get("/metrics")).text
     label = 'tripod_api_requests_total{method="gRPC",route="ModelInfer",status="NOT_FOUND"}'

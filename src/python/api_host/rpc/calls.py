@@ -80,7 +80,7 @@ class Calls:
 
         async def answer(body: bytes, context: Context) -> bytes:
             call = _call(self._host, context)
-            with self._noted(method, call), bound_contextvars(request_id=call.id):
+            with bound_contextvars(request_id=call.id), self._noted(method, call):
                 try:
                     message = await behaviour(call, _read(request, body))
                 except Problem as problem:
