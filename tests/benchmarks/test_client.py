@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from benchmarks.serving import client
+from benchmarks.serving.client import Plan, Seen, arrivals, parse, predictions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.serving import client
-from benchmarks.serving.client import Plan, Seen, arrivals, parse, predictions
 from tests.benchmarks.answering import Answer, answering
 
 PLAN = Plan(

@@ -32,5 +32,7 @@ def test_a_taken_port_is_named_with_its_owner_and_the_way_out(listener: socket.s
 
 def test_all_taken_ports_are_named_at_once(listener: socket.socket) -> None:
     taken = listener.getsockname()[1]
-    with pytest.raises(DevError, match=r"wanted for mlflow.*wanted for airflow.*wanted for api.*grpc"):
+    with pytest.raises(
+        DevError, match=r"wanted for mlflow.*wanted for airflow.*wanted for api.*grpc"
+    ):
         check_free(Ports(taken, taken, taken, taken))

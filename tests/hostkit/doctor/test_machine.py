@@ -17,7 +17,6 @@ from hostkit.files import AbsolutePath
 from hostkit.network import Port
 from hostkit.settings import Settings, load
 
-
 PORTS = ("KETTLE_PORT", "KETTLE_TEA_PORT")
 
 

@@ -49,9 +49,7 @@ class Machine:
     @property
     def ports(self) -> dict[str, int]:
         """The ports that it listens on, by their settings."""
-        found = {
-            name: getattr(self.loaded.settings, name.lower()) for name in self.port_variables
-        }
+        found = {name: getattr(self.loaded.settings, name.lower()) for name in self.port_variables}
         return {name: int(port) for name, port in found.items() if port is not None}
 
 
