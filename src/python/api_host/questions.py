@@ -35,25 +35,34 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     index: list[Any] | None = None
 
 
-class DataframeSplit(msgspec.Struct, frozen=True):
+class _Invocation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the forms of MLflow's scoring protocol have in common.
+
+    `params`: an object, where the signature of the model has params; they change no answer.
+    """
+
+    params: Any = None
+
+
+class DataframeSplit(_Invocation, frozen=True):
     """A table for MLflow's scoring protocol: names apart from rows."""
 
     dataframe_split: Split
 
 
-class DataframeRecords(msgspec.Struct, frozen=True):
+class DataframeRecords(_Invocation, frozen=True):
     """A table for MLflow's scoring protocol: an object a row."""
 
     dataframe_records: list[Any]
 
 
-class Instances(msgspec.Struct, frozen=True):
+class Instances(_Invocation, frozen=True):
     """Rows for MLflow's scoring protocol, as TensorFlow Serving takes them."""
 
     instances: Any
 
 
-class Inputs(msgspec.Struct, frozen=True):
+class Inputs(_Invocation, frozen=True):
     """Columns for MLflow's scoring protocol, or an array of rows, or one value."""
 
     inputs: Any
