@@ -20,11 +20,12 @@ from rich.console import Console
 
 from benchmarks.figures import Measurement, collect, output_option, show
 from benchmarks.serving import client, models
-from benchmarks.serving.client import Plan, Seen
 from benchmarks.serving.comparison import launch, wait_until_healthy
+from benchmarks.serving.load import REFUSALS
 from benchmarks.serving.measure import SECONDS_TO_MILLISECONDS, Cores
 from benchmarks.serving.models import Model
 from benchmarks.serving.options import Several, keep_option, settings_option
+from benchmarks.serving.plan import Plan, Seen
 from benchmarks.serving.registry import registered
 from benchmarks.serving.servers import SERVERS, Place, Start, free_port
 from benchmarks.serving.spread import percentile
@@ -170,7 +171,7 @@ def refusals(log: Path, offset: int) -> list[float]:
     with log.open("rb") as lines:
         lines.seek(offset)
         found = [json.loads(line) for line in lines if line.startswith(b"{")]
-    return [float(line["ms"]) for line in found if line.get("status") in client.REFUSALS]
+    return [float(line["ms"]) for line in found if line.get("status") in REFUSALS]
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from dev_hosts.progress import Progress
 from hostkit.cli import HostCommand
 
 DEFAULT_SERVERS = ("tripod", "mlflow", "mlserver", "bentoml", "floor", ALONE)
-WIDTH = 180
+WIDTH = 140
 """Of what is no terminal."""
 
 EXIT_INTERRUPTED = 130

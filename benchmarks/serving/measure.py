@@ -12,9 +12,12 @@ from typing import Self
 import psutil
 
 from benchmarks.serving import client
-from benchmarks.serving.client import Plan, Seen
 from benchmarks.serving.models import Model
+from benchmarks.serving.plan import Plan, Seen
 from benchmarks.serving.spread import percentile
+
+BUSY = 0.9
+"""The share of a processor from which on the client, and not the server, sets the pace."""
 
 MEGABYTE = 10**6
 SECONDS_TO_MICROSECONDS = 1e6
@@ -69,7 +72,7 @@ class Outcome:
 
     `throughput`: right answers a second. `p50`, `p99`: milliseconds until a right answer.
     `cpu`: microseconds of processors for each answer. `memory`: MB, after the load.
-    `wrong`, `failed`, `refused`, `given_up`, `fault`: see `client.Seen`.
+    `wrong`, `failed`, `refused`, `given_up`, `fault`: see `plan.Seen`.
     `client`: the share of a processor that the client took.
     """
 
@@ -110,6 +113,7 @@ class Outcome:
             f"{self.throughput:,.0f}/s, p50 {self.p50:.2f} ms, p99 {self.p99:.2f} ms,"
             f" {self.cpu:,.0f} µs CPU, {self.memory:.0f} MB"
             + (f", {said}: {self.fault}" if said else "")
+            + (" (the client was the bottleneck)" if self.client > BUSY else "")
         )
 
 

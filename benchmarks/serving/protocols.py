@@ -15,7 +15,7 @@ class Protocol:
 
     `path`: where, with "{name}" for the model's name.
     `write`: the body for columns and rows.
-    `answers_in`: where the predictions are; see `client.Plan`.
+    `answers_in`: where the predictions are; see `plan.Plan`.
     """
 
     path: str

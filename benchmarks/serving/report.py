@@ -13,6 +13,9 @@ from benchmarks.serving.comparison import Case, Result
 from benchmarks.serving.spread import Spread, ratios, short
 
 FIGURES = ("throughput", "p50", "p99", "cpu", "memory")
+COLUMNS = ("answered/s", "p50 ms", "p99 ms", "CPU µs", "memory MB")
+"""What a person reads for each of these figures."""
+
 OURS = "tripod"
 
 
@@ -56,40 +59,37 @@ def against(results: Sequence[Result], figure: str = "throughput") -> dict[tuple
 
 
 def show(results: Sequence[Result], console: Console) -> None:
-    """Prints a table for each case, and one for each sweep."""
+    """Prints the figures and the ratios of each case, and of each sweep what was answered."""
     for case, beside in by_case(results).items():
-        columns = ("requests/s", "p50 ms", "p99 ms", "CPU µs", "memory MB", "bad")
-        table = Table("server", *columns, box=None, title=str(case), title_justify="left")
-        ours = [each.server for each in beside if each.server.startswith(OURS)]
-        for one in ours:
-            table.add_column(f"{one}: times as many")
-            table.add_column(f"{one}: times the CPU")
-        throughput, cpu = against(beside), against(beside, "cpu")
-        for result in beside:
-            pairs = [(one, result.server) for one in ours]
-            table.add_row(
-                result.server,
-                *(str(Spread.of(values(result, figure))) for figure in FIGURES),
-                str(faults(result) or ""),
-                *(str(found.get(pair, "")) for pair in pairs for found in (throughput, cpu)),
-            )
-        console.print(table, "")
+        console.print(_figures(str(case), beside), "")
+        compared = {figure: against(beside, figure) for figure in FIGURES}
+        if pairs := list(compared["throughput"]):
+            table = _table(f"{case}: ratios", "ratio", *COLUMNS)
+            for pair in pairs:
+                table.add_row(" : ".join(pair), *(str(found[pair]) for found in compared.values()))
+            console.print(table, "")
     for title, beside in sweeps(results).items():
-        table = Table(
-            "server",
-            "rate",
-            "answered/s",
-            "p50 ms",
-            "p99 ms",
-            "bad",
-            box=None,
-            title=f"{title}, constant rates",
-        )
-        for result in beside:
-            figures = (short(values(result, figure)[0]) for figure in FIGURES[:3])
-            rate = short(result.rate or 0)
-            table.add_row(result.server, rate, *figures, str(faults(result) or ""))
-        console.print(table, "")
+        console.print(_rates(f"{title}, constant rates", beside), "")
+
+
+def _figures(title: str, beside: Sequence[Result]) -> Table:
+    table = _table(title, "server", *COLUMNS, "bad answers")
+    for result in beside:
+        spreads = (str(Spread.of(values(result, figure))) for figure in FIGURES)
+        table.add_row(result.server, *spreads, str(faults(result) or ""))
+    return table
+
+
+def _rates(title: str, beside: Sequence[Result]) -> Table:
+    table = _table(title, "server", "asked/s", *COLUMNS[:3], "bad answers")
+    for result in beside:
+        figures = (short(values(result, figure)[0]) for figure in FIGURES[:3])
+        table.add_row(result.server, short(result.rate or 0), *figures, str(faults(result) or ""))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    return Table(*columns, box=None, title=title, title_justify="left")
 
 
 def document(results: Sequence[Result]) -> dict[str, object]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.serving import protocols
-from benchmarks.serving.client import Plan
 from benchmarks.serving.models import Model
+from benchmarks.serving.plan import Plan
 from benchmarks.serving.protocols import Protocol
 from dev_hosts.ports import LOOPBACK
 from dev_hosts.process import Health, Program
@@ -152,6 +152,8 @@ def _mlserver(start: Start) -> Program:
         "http_port": start.port,
         "grpc_port": free_port(),
         "metrics_port": free_port(),
+        "metrics_dir": str(start.folder / "metrics"),
+        "environments_dir": str(start.folder / "environments"),
         "parallel_workers": start.workers,
     }
     model = {

@@ -7,11 +7,13 @@ import time
 from dataclasses import replace
 
 import pytest
-from benchmarks.serving import client
-from benchmarks.serving.client import Plan, Seen, arrivals, parse, predictions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.serving import client
+from benchmarks.serving.connection import parse, predictions
+from benchmarks.serving.load import arrivals
+from benchmarks.serving.plan import Plan, Seen
 from tests.benchmarks.answering import Answer, answering
 
 PLAN = Plan(
