@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from api_host.app import create_app
+from api_host.definition import DEFINITION
 from api_host.settings import ApiSettings
 from hostkit.errors import HostError, SettingsError
 from hostkit.settings import load
@@ -60,3 +61,7 @@ def test_a_file_of_authorities_that_is_none_is_told_before_anything_starts(tmp_p
         settings = read(SSL_CERT_FILE=str(file))
         with pytest.raises(HostError, match=f"SSL_CERT_FILE is {file}, which cannot be used"):
             create_app(settings)
+
+
+def test_a_proxy_lets_streams_of_any_length_through() -> None:
+    assert DEFINITION.entrance(load(ApiSettings, environment={})).max_body_bytes is None

@@ -311,6 +311,18 @@ def test_predictions_come_through_and_bodies_have_a_limit(front: Front) -> None:
         assert too_large.status_code == 413
 
 
+def test_a_stream_that_is_larger_than_any_body_comes_through(front: Front) -> None:
+    rows = f"{json.dumps(ROWS['rows'][0])}\n".encode() * 1_000
+    blocks = 20_000_000 // len(rows)
+    # This client does not read while it sends; nor does nginx, which says so itself.
+    headers = {"Content-Type": "application/x-ndjson", "Tripod-Duplex": "half"}
+    with front.connect("api", timeout=600) as client:
+        content = (rows for _ in range(blocks))
+        answer = client.post("/v1/models/iris/predict", content=content, headers=headers)
+    last = json.loads(answer.text.splitlines()[-1])
+    assert last == {"row": blocks * 1_000 - 1, "prediction": "setosa"}
+
+
 def test_the_log_knows_the_client_and_not_what_it_claims(front: Front) -> None:
     request_id = f"claim-{front.proxy}"
     claims = {"X-Forwarded-For": "192.0.2.1", "X-Request-ID": request_id}

@@ -54,6 +54,7 @@ def test_nginx_agrees_with_the_settings(where: Entrance) -> None:
     assert set(re.findall(r"server_name (.*);", text)) == {name}
     assert set(re.findall(r"listen ([^\s;]+)", text)) == {port, f"[::]:{port}", "80", "[::]:80"}
     assert re.findall(r"proxy_set_header Host (.*);", text) == [authority]
+    assert "proxy_set_header Tripod-Duplex half;" in text
     assert directives["client_max_body_size"] == str(where.max_body_bytes or 0)
     assert directives["proxy_read_timeout"] == f"{where.timeout_seconds:.0f}s"
     assert f"return 308 https://{authority}$request_uri;" in text
