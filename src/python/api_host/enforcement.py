@@ -78,6 +78,8 @@ def _enforce_column(values: pd.Series, kind: Kind) -> pd.Series:
         return values
     if values.dtype == object and kind.name == "boolean":
         return values  # Not cast: None would become False.
+    if values.dtype == object and kind.name == "double":
+        return pd.to_numeric(values, errors="raise")  # Empty lists pass, and the model refuses.
     if kind.name == "datetime" and values.dtype.kind in "MO":
         return values.astype(kind.dtype)
     if not is_text and _loses_nothing(values, kind.dtype):
