@@ -1,11 +1,11 @@
 """Streams of rows as their callers see them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import pytest
 
@@ -53,7 +53,7 @@ async def pausing(*pieces: bytes, last_seconds: float = 0.0) -> AsyncIterator[by
     """A body in pieces, which ends so long after the last of them."""
     for piece in pieces:
         yield piece
-    await anyio.sleep(last_seconds)
+    await asyncio.sleep(last_seconds)
 
 
 async def test_a_stream_is_longer_than_a_body_may_be_and_answered_alike(
