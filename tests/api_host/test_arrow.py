@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import nanoarrow as na
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +83,34 @@ def test_every_kind_of_column_is_read_however_it_arrives(size: int) -> None:
     assert table["binary"].tolist() == [b"\0", b""]
     assert table["datetime"][0] == pd.Timestamp("2026-01-01")
     assert pd.isna(table["datetime"][1])
+
+
+@pytest.mark.parametrize(
+    ("counts", "type_"),
+    [
+        ([1, None], na.date32()),
+        ([86_400_000, None], na.date64()),
+        ([86_400, None], na.timestamp("s")),
+        ([86_400_000_000, None], na.timestamp("us", "Europe/Zurich")),
+        ([86_400_000_000_000, None], na.timestamp("ns")),
+    ],
+)
+def test_moments_of_every_unit_are_read(counts: list[int | None], type_: Any) -> None:
+    whole = na.c_array(counts, na.int32() if type_ == na.date32() else na.int64())
+    buffers = [whole.view().buffer(0), whole.view().buffer(1)]
+    moments = na.c_array_from_buffers(type_, 2, buffers, null_count=1)
+    (table,) = frames(written({**GOOD, "datetime": moments}))
+    assert table["datetime"][0] == pd.Timestamp("1970-01-02")
+    assert pd.isna(table["datetime"][1])
+
+
+def test_a_moment_that_nanoseconds_cannot_count_is_refused() -> None:
+    moments = na.c_array_from_buffers(
+        na.timestamp("s"), 1, [None, np.array([2**62], np.int64)], null_count=0
+    )
+    signature = Signature((Column("at", KINDS["datetime"]),), named=True, is_tensor=False)
+    with pytest.raises(Problem, match="between the years 1678 and 2262"):
+        frames(written({"at": moments}), signature)
 
 
 def test_without_a_signature_the_columns_are_the_table() -> None:

@@ -227,3 +227,25 @@ async def test_a_prediction_that_takes_too_long_ends_the_stream(
         await until_served(api, "1")
         answer = await api.post(PREDICT, content=lines(ROW), headers=NDJSON)
         assert_problem(answer, 503, "prediction-timeout")
+
+
+async def test_streams_wait_for_an_overloaded_model(
+    registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
+) -> None:
+    registry.promote("iris", models / "forest")
+    narrow = settings.model_copy(update={"api_max_waiting": 1, "model_compile": "no"})
+    async with start(narrow) as api:
+        await until_served(api, "1")
+        body = lines(*[ROW] * 3 * CHUNK_ROWS)
+        answers: list[httpx.Response] = []
+
+        async def stream() -> None:
+            answers.append(await api.post(PREDICT, content=body, headers=NDJSON))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(stream)
+        for answer in answers:
+            assert records(answer)[-1] == {"row": 3 * CHUNK_ROWS - 1, "prediction": "setosa"}
+        refused = 'tripod_api_refused_predictions_total{model="iris"}'
+        assert refused in (await api.get("/metrics")).text
