@@ -1,6 +1,9 @@
 """Trees as ONNX models, against scikit-learn."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +30,9 @@ from threadpoolctl import threadpool_limits
 
 from api_host import trees
 from api_host.engines import NoEngineError
+from api_host.onnx_trees import write_onnx
 from api_host.protobuf import packed
-from api_host.trees import before_rounding
+from api_host.trees import Ensemble, Tree, before_rounding
 from tests.api_host.twins import Twins, cancer, iris, rows_near, with_gaps
 
 X, SPECIES = iris()
@@ -152,6 +156,22 @@ def test_of_two_classes_that_are_as_likely_the_original_chooses() -> None:
     twins = Twins.of(model)
     assert twins.engine.predict(rows[:1]) is None
     assert Twins.of(model, "predict_proba").assert_equal(rows)
+
+
+def test_the_runtime_leaves_nothing_behind_and_reports_to_nobody(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    model = tmp_path / "model.onnx"
+    model.write_bytes(write_onnx(Ensemble([(Tree.constant(3.5), 0)], 1, takes_gaps=True), 2))
+    program = (
+        "import numpy, pathlib, sys; from api_host.onnx_session import open_session;"
+        "model = open_session(pathlib.Path(sys.argv[1]).read_bytes());"
+        "print(model(numpy.zeros((1, 2)))[0, 0])"
+    )
+    environment = {"HOME": str(tmp_path / "home"), "PYTHONPATH": ":".join(sys.path)}
+    run = [sys.executable, "-c", program, str(model)]
+    said = subprocess.run(run, env=environment, check=True, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("3.5\n", "")
+    assert list((tmp_path / "home").iterdir()) == []
 
 
 SINGLES = st.floats(-1e6, 1e6, width=32)

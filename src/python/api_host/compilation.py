@@ -21,7 +21,7 @@ MILLISECONDS = 1e-3
 PROOF_SECONDS = 250 * MILLISECONDS
 """What the original may take to answer all rows of the proof."""
 
-MOST_ROWS, FEWEST_ROWS = 4096, 128
+MOST_ROWS, FEWEST_ROWS = 2048, 128
 """Of the proof, its usual rows."""
 
 SIZES = (1, 8, 64, 512, 4096)
@@ -33,8 +33,8 @@ MEASURE_SECONDS = 400 * MILLISECONDS
 CALL_SECONDS = 50 * MILLISECONDS
 """Where one call takes longer, no larger one is made."""
 
-REPEAT_SECONDS = 15 * MILLISECONDS
-"""How long one call is repeated: the shortest counts, since others want the core as well."""
+REPEAT_SECONDS = 5 * MILLISECONDS
+"""How long one call is repeated."""
 
 
 def compile_model(
@@ -89,11 +89,7 @@ def _samples(
     natural: Form,
 ) -> Samples:
     few = np.resize(example, (64, example.shape[1]))
-    original(few[:1])
-    started = time.perf_counter()
-    original(few)
-    seconds = time.perf_counter() - started
-    rows = int(np.clip(PROOF_SECONDS / (seconds / len(few)), FEWEST_ROWS, MOST_ROWS))
+    rows = int(np.clip(PROOF_SECONDS / _seconds(original, few) * len(few), FEWEST_ROWS, MOST_ROWS))
     dtypes = _dtypes(natural(example[:1]))
     return make_samples(example, dtypes, engine.thresholds, rows)
 
@@ -102,10 +98,10 @@ def _measure(
     engine: Engine, original: Callable[[Matrix], Answers], rows: Matrix
 ) -> tuple[Measurement, ...]:
     measured: list[Measurement] = []
-    deadline = time.perf_counter() + MEASURE_SECONDS
+    deadline = time.thread_time() + MEASURE_SECONDS
     for size in SIZES:
         matrix = np.resize(rows, (size, rows.shape[1]))
-        if time.perf_counter() > deadline or (measured and measured[-1].original > CALL_SECONDS):
+        if time.thread_time() > deadline or (measured and measured[-1].original > CALL_SECONDS):
             break
         slow, fast = _seconds(original, matrix), _seconds(engine.predict, matrix)
         measured.append(Measurement(size, slow, fast))
@@ -113,10 +109,12 @@ def _measure(
 
 
 def _seconds(predict: Callable[[Matrix], object], matrix: Matrix) -> float:
+    """What a call takes of a core, however many others want it as well."""
     predict(matrix)
-    best = float("inf")
-    deadline = time.perf_counter() + REPEAT_SECONDS
-    while (started := time.perf_counter()) < deadline or best == float("inf"):
+    calls, spent = 0, 0.0
+    started = time.thread_time()
+    while spent < REPEAT_SECONDS:
         predict(matrix)
-        best = min(best, time.perf_counter() - started)
-    return best
+        calls += 1
+        spent = time.thread_time() - started
+    return spent / calls

@@ -36,7 +36,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one call took, in seconds, with this many rows."""
+    """What one call with this many rows took, in seconds of one core."""
 
     rows: int
     original: float

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from sklearn._loss.link import IdentityLink, LogLink
 from sklearn.base import is_classifier
 
 from api_host.engines import NoEngineError
+from api_host.onnx_session import INPUT, OUTPUT, open_session
 from api_host.protobuf import message, packed
 from api_host.scores import (
     Answer,
@@ -37,13 +37,8 @@ _FLOAT64, _UINT8 = 11, 2
 _TYPE_INT, _TYPE_TENSOR, _TYPE_INTS = 2, 4, 7
 _SUM, _NOT_ABOVE = 1, 0
 
-_FATAL = 4
-
 TIE = 1e-9
 """Nearer to one half than this, which of two classes is more likely is a matter of rounding."""
-
-onnxruntime.disable_telemetry_events()
-onnxruntime.set_default_logger_severity(_FATAL)
 
 
 def compile_trees(
@@ -60,16 +55,8 @@ def compile_trees(
 
 def _session(model: bytes, targets: int) -> Callable[[NDArray[Any]], Scores]:
     """Runs a model; a single target gives a flat array."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # It would keep what the largest request ever took.
-    options.enable_mem_pattern = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    run = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run
-    if targets == 1:
-        return lambda matrix: run(["y"], {"x": matrix})[0].reshape(-1)
-    return lambda matrix: run(["y"], {"x": matrix})[0]
+    run = open_session(model)
+    return (lambda matrix: run(matrix).reshape(-1)) if targets == 1 else run
 
 
 def _boosted(estimator: Any, targets: int, function: str) -> Answer:
@@ -141,18 +128,18 @@ def _majority(
 
 
 def write_onnx(ensemble: Ensemble, width: int) -> bytes:
-    """An ONNX model of one node, that takes `x` of [rows, width] and gives `y` of [rows, targets].
+    """An ONNX model of one node, that takes [rows, width] and gives [rows, targets].
 
     The numbers of the fields are those of onnx.proto.
     """
     node = message(
-        (1, b"x"),
-        (2, b"y"),
+        (1, INPUT.encode()),
+        (2, OUTPUT.encode()),
         (4, b"TreeEnsemble"),
         *((5, attribute) for attribute in _attributes(ensemble)),
         (7, b"ai.onnx.ml"),
     )
-    ends = (11, _described("x", width)), (12, _described("y", ensemble.targets))
+    ends = (11, _described(INPUT, width)), (12, _described(OUTPUT, ensemble.targets))
     graph = message((1, node), (2, b"trees"), *ends)
     return message(
         (1, _IR_VERSION),
