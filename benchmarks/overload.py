@@ -51,7 +51,7 @@ EXIT_INTERRUPTED = 130
 
 @click.command(cls=HostCommand, context_settings={"show_default": True})
 @click.option("--models", "names", type=Several(str, NAMES), default=("logistic-30", "forest-30"))
-@click.option("--connections", type=click.IntRange(1, 5000), default=256)
+@click.option("--connections", type=click.IntRange(1, 5000), default=512)
 @click.option(
     "--deadline", type=click.FloatRange(0.01, 60), default=1.0, help="Seconds that count."
 )
