@@ -242,9 +242,7 @@ async def test_streams_wait_for_an_overloaded_model(
         async def stream() -> None:
             answers.append(await api.post(PREDICT, content=body, headers=NDJSON))
 
-        async with anyio.create_task_group() as tasks:
-            for _ in range(5):
-                tasks.start_soon(stream)
+        await asyncio.gather(*(stream() for _ in range(5)))
         for answer in answers:
             assert records(answer)[-1] == {"row": 3 * CHUNK_ROWS - 1, "prediction": "setosa"}
         refused = 'tripod_api_refused_predictions_total{model="iris"}'

@@ -44,7 +44,7 @@ def test_nothing_happens_where_nobody_listens(
     notify.send(notify.READY)
 
 
-def test_a_service_is_ready_when_it_is_well_and_fed_while_it_is(
+def test_a_service_is_ready_when_it_is_well_and_watched_from_its_start(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "20000")
@@ -57,7 +57,8 @@ def test_a_service_is_ready_when_it_is_well_and_fed_while_it_is(
 
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(pulse.keep_telling(look))
-    assert [systemd.recv(1000).decode() for _ in range(3)] == [
+    assert [systemd.recv(1000).decode() for _ in range(4)] == [
+        "WATCHDOG=1",
         "READY=1\nSTATUS=first",
         "WATCHDOG=1\nSTATUS=second",
         "WATCHDOG=1\nSTATUS=third",

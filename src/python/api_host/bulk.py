@@ -168,9 +168,8 @@ class StreamOfPredictions(Response):
         lane = self._host.lanes.of(self._served)
         while True:
             try:
-                if lane.is_quick(table):
-                    predictions = lane.predict_now(table)
-                else:
+                predictions = lane.predict_now(table)
+                if predictions is None:
                     predictions = await lane.predict(table)
             except Problem as problem:
                 if problem.kind is not OVERLOADED:

@@ -77,12 +77,19 @@ class Engines:
 
     def predict(self, table: Table) -> Answers:
         """The predictions, one a row."""
-        matrix = table.matrix
-        if matrix is not None and self.engine is not None and self.serves(len(matrix)):
-            answers = self._ask(self.engine, matrix)
-            if answers is not None:
-                return answers
-        return self.original(table.natural())
+        answers = self.ask_engine(table)
+        return self.original(table.natural()) if answers is None else answers
+
+    def ask_engine(self, table: Table) -> Answers | None:
+        """The predictions of the engine; None where the original is to be asked."""
+        matrix, engine = table.matrix, self.engine
+        if matrix is None or engine is None or not self.serves(len(matrix)):
+            return None
+        try:
+            return engine.predict(matrix)
+        except Exception:  # noqa: BLE001 - whatever it is, the original can still answer
+            structlog.get_logger().exception("engine_failed", engine=engine.name)
+            return None
 
     def serves(self, rows: int) -> bool:
         """Whether the engine is the one to ask for this many rows."""
@@ -112,13 +119,6 @@ class Engines:
             ranges.append(EngineRange(start, end, name))
             start = (end or 0) + 1
         return ModelEngine(self.why, ranges, [*map(_document, self.measured)])
-
-    def _ask(self, engine: Engine, matrix: Matrix) -> Answers | None:
-        try:
-            return engine.predict(matrix)
-        except Exception:  # noqa: BLE001 - whatever it is, the original can still answer
-            structlog.get_logger().exception("engine_failed", engine=engine.name)
-            return None
 
 
 def _document(measurement: Measurement) -> EngineMeasurement:

@@ -56,13 +56,12 @@ class Lane:
         self._large: deque[_Waiting] = deque()
         self._working: dict[int, asyncio.Task[None]] = {}
 
-    def is_quick(self, table: "Table") -> bool:
-        """Whether a prediction takes so little time that nobody need wait for it."""
-        return self._model.seconds(len(table)) < QUICK_SECONDS
-
     def predict_now(self, table: "Table") -> Any:
-        """The predictions. Raises what the model raises."""
-        return self._model.predict(table)
+        """The predictions, if they take so little time that nobody need wait; else None."""
+        if self._model.seconds(len(table)) >= QUICK_SECONDS:
+            return None
+        # The original may take any time for rows that are not for the engine.
+        return self._model.engines.ask_engine(table)
 
     async def predict(self, table: "Table") -> Any:
         """The predictions, in turn. Raises `Problem`, and what the model raises.

@@ -220,9 +220,8 @@ async def _respond(
     rows = len(question.table)
     lane = host.lanes.of(served)
     try:
-        if lane.is_quick(question.table):
-            predictions = lane.predict_now(question.table)
-        else:
+        predictions = lane.predict_now(question.table)
+        if predictions is None:
             predictions = await wait(lane.predict(question.table))
     except (Problem, ClientDisconnect):
         raise

@@ -15,6 +15,8 @@ SECONDS_WHEN_READY = 5.0
 async def keep_telling(look: Callable[[], Awaitable[str | None]]) -> None:
     """Tells systemd for ever how a host is: ready as soon as it is well, then that it still is.
 
+    How long a start may take is not the watchdog's to say.
+
     `look`: returns a sentence if the host is well and None if it is not, after any time: a host
     that cannot say how it is will be ended.
     """
@@ -27,4 +29,7 @@ async def keep_telling(look: Callable[[], Awaitable[str | None]]) -> None:
             notify.send(*messages, notify.status(sentence))
             messages = [notify.WATCHDOG]
             pause = min(SECONDS_WHEN_READY, notify.watchdog_seconds() / 2)
+        elif messages == [notify.READY]:
+            # A service that starts anew on a reload is watched from its first moment.
+            notify.send(notify.WATCHDOG)
         await asyncio.sleep(pause)
