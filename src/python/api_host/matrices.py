@@ -31,6 +31,11 @@ def all_numbers(columns: Sequence[Column]) -> bool:
     return all(column.kind.name in _TYPES for column in columns)
 
 
+def all_doubles(columns: Sequence[Column]) -> bool:
+    """Whether any number is right in each of these columns."""
+    return all(column.kind.name == "double" for column in columns)
+
+
 def reader_of(columns: Sequence[Column], *, named: bool) -> "MatrixReader | None":
     """The reader for these columns; None if there is none."""
     plain = not named or all(is_plain_name(str(column.name)) for column in columns)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from api_host.errors import ModelRefusedError
 from api_host.kinds import KINDS, Column, Kind, described
-from api_host.matrices import LARGEST_WHOLE, MatrixReader, all_numbers, reader_of
+from api_host.matrices import LARGEST_WHOLE, MatrixReader, all_doubles, all_numbers, reader_of
 from api_host.numeric_forms import NumericForms, forms_of
+from api_host.numeric_tensors import NumericTensors, tensors_of
 from api_host.problems import Mistake, invalid_input, pointer
 from api_host.table import Matrix, Natural, Table
 
@@ -46,6 +47,11 @@ class Signature:
         """What reads simple bodies of MLflow's protocol; None where a column is no number."""
         return forms_of(self.columns, named=self.named, is_tensor=self.is_tensor)
 
+    @cached_property
+    def tensors(self) -> NumericTensors | None:
+        """What reads simple bodies of v2; None where a column is not one of 64 bits."""
+        return tensors_of(self.columns)
+
     def of_numbers(self, matrix: Matrix) -> Table:
         """Checked numbers, of which each is one that its column can hold."""
         return Table.of_numbers(matrix, self.form)
@@ -63,7 +69,7 @@ class Signature:
     @cached_property
     def doubles(self) -> bool:
         """Whether all columns are numbers of 64 bits."""
-        return all(column.kind.name == "double" for column in self.columns)
+        return all_doubles(self.columns)
 
     @cached_property
     def _names(self) -> pd.Index:

@@ -8,7 +8,7 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from api_host import codecs, columns, invocations, tensors_json
+from api_host import codecs, columns, invocations, tensors, tensors_json
 from api_host.answers import ModelName, Predictions
 from api_host.catalog import Served
 from api_host.enforcement import invalid
@@ -49,14 +49,36 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
 
 def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
     """What `/v2/models/{name}/infer` is asked. Raises `Problem`."""
-    question = tensors_json.decode(body, headers, most_rows=most_rows)
+    question, table = _numbers(served, body, headers, most_rows) or _tensors(
+        served, body, headers, most_rows
+    )
     version = served.version
 
     def answer(predictions: Any) -> Response:
         outputs = columns.to_arrays(predictions)
         return tensors_json.encode(outputs, question, version.name, version.version)
 
-    return Question(columns.to_table(question.inputs, served.model.signature), answer, refuse)
+    return Question(table, answer, refuse)
+
+
+def _tensors(
+    served: Served, body: bytes, headers: Headers, most_rows: int
+) -> tuple[tensors.Question, Table]:
+    question = tensors_json.decode(body, headers, most_rows=most_rows)
+    return question, columns.to_table(question.inputs, served.model.signature)
+
+
+def _numbers(
+    served: Served, body: bytes, headers: Headers, most_rows: int
+) -> tuple[tensors.Question, Table] | None:
+    """The same at once, where the body is of a simple form."""
+    signature = served.model.signature
+    if signature is None or signature.tensors is None or not tensors_json.is_plain(headers):
+        return None
+    found = signature.tensors.read(body)
+    if found is None or len(found[0]) > most_rows:
+        return None
+    return tensors.Question(found[1], (), (), binary=False), signature.of_numbers(found[0])
 
 
 def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:

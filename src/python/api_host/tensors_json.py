@@ -46,6 +46,8 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 JSON = "application/json"
 BINARY = "application/octet-stream"
 
+ENCODING = "Content-Encoding"
+
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -54,7 +56,7 @@ def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
 
     `most_rows`: how many rows a tensor may have.
     """
-    encoding = headers.get("Content-Encoding", "identity")
+    encoding = headers.get(ENCODING, "identity")
     if encoding != "identity":
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the body is {encoding}: send it uncompressed")
     text, binary = _split(body, headers.get(JSON_LENGTH))
@@ -68,6 +70,11 @@ def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
     if mistakes:
         raise invalid_input(mistakes)
     return Question(request.id, inputs, outputs, default)
+
+
+def is_plain(headers: Headers) -> bool:
+    """Whether a body is JSON and nothing else."""
+    return JSON_LENGTH not in headers and ENCODING not in headers
 
 
 def encode(
