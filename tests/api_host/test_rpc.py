@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from structlog.contextvars import merge_contextvars
 
+from api_host import serve
 from api_host.model import Model
 from api_host.rpc import health
 from api_host.rpc.open_inference_pb2 import (
@@ -517,5 +518,5 @@ async def test_a_host_without_the_setting_opens_no_port(
 
 
 def test_grpc_is_imported_where_it_is_wanted_only() -> None:
-    code = "import sys, api_host.serve; sys.exit('grpc' in sys.modules)"
+    code = f"import sys, {serve.__name__}; sys.exit('grpc' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
