@@ -160,3 +160,16 @@ async def test_the_commands_of_the_page_are_short_and_escaped(api: httpx.AsyncCl
     assert len(commands) >= len(OPERATIONS)
     assert not any("outputs" in command for command in commands)  # It has a default.
     assert any("a%20model/predict \\\n  --json '{" in unescape(command) for command in commands)
+
+
+async def test_of_several_models_the_example_is_the_one_that_mlflows_protocol_asks(
+    registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        registry.promote(name, models / "linear")
+    async with start(settings.model_copy(update={"model_name": "b"})) as api:
+        for name in ("a", "b", "c"):
+            await until_served(api, "1", name)
+        page = (await api.get("/docs")).text
+    assert "/v1/models/b/predict" in page
+    assert "/v1/models/a/predict" not in page

@@ -84,9 +84,12 @@ VALUES: Mapping[str, Any] = {
 """For each type of a signature, for models that were logged without an example."""
 
 
-def example_of(catalog: Catalog) -> Example:
-    """An example with a model that is served, if there is one."""
-    for name, served in sorted(catalog.served.items()):
+def example_of(catalog: Catalog, preferred: str | None = None) -> Example:
+    """An example with a model that is served, if there is one.
+
+    `preferred`: the model that MLflow's protocol asks.
+    """
+    for name, served in sorted(catalog.served.items(), key=lambda each: (each[0] != preferred, each[0])):
         signature = served.model.signature
         if signature and served.alias:
             row = served.model.example[0] if served.model.example else _made_up(signature)

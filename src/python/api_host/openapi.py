@@ -57,7 +57,8 @@ async def get_docs(request: Request) -> Response:
 
 def document_of(host: Host) -> Json:
     """The document of a host, with examples and rows of the models that it serves."""
-    document = make_document(example_of(host.catalog), host.settings.api_public_url or "/")
+    example = example_of(host.catalog, host.settings.model_name)
+    document = make_document(example, host.settings.api_public_url or "/")
     document["components"]["schemas"] |= dict(_rows(host.catalog))
     return document
 
