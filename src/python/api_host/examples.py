@@ -89,7 +89,8 @@ def example_of(catalog: Catalog, preferred: str | None = None) -> Example:
 
     `preferred`: the model that MLflow's protocol asks.
     """
-    for name, served in sorted(catalog.served.items(), key=lambda each: (each[0] != preferred, each[0])):
+    names = sorted(catalog.served, key=lambda name: (name != preferred, name))
+    for name, served in ((name, catalog.served[name]) for name in names):
         signature = served.model.signature
         if signature and served.alias:
             row = served.model.example[0] if served.model.example else _made_up(signature)
