@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shlex
 import signal
 import socket
@@ -146,6 +147,37 @@ def test_more_connections_than_there_may_be_are_told_so(
         for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=20):
             with attempt:
                 assert httpx.get(f"{api.base_url}/livez").status_code == 200
+
+
+def test_new_clients_are_accepted_while_others_keep_the_host_busy(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    request = b"GET /livez HTTP/1.1\r\nHost: api\r\n\r\n"
+    with (
+        serving(registry, tmp_path, port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
+        ExitStack() as sockets,
+    ):
+        until_well(api, process, "/livez")
+        busy = sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+        process.send_signal(signal.SIGSTOP)
+        new = [
+            sockets.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(300)
+        ]
+        for each in (*new, busy):
+            each.sendall(request)
+        process.send_signal(signal.SIGCONT)
+        turns = 0
+        while new:
+            answer = b""
+            while not answer.endswith(b'{"status":"live"}'):
+                answer += busy.recv(4096)
+            busy.sendall(request)
+            turns += 1
+            answered, _, _ = select.select(new, (), (), 0)
+            new = [each for each in new if each not in answered]
+        assert turns < 100
 
 
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(

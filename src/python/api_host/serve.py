@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import httpx
@@ -29,6 +29,13 @@ from hostkit.listener import become_anew, inherited, listens_on
 SECONDS = 1.0
 BACKLOG = 1024
 
+ACCEPTS = 64
+"""How many connections are accepted between two looks at those that are there.
+
+Of a descriptor uvloop accepts one: a busy server, which answers all that it has at each look, would
+leave new clients and health checks waiting until it is idle.
+"""
+
 
 class _QuietLogger(Logger):
     """Hypercorn's own lines go where all others go; requests are logged by the application."""
@@ -49,8 +56,8 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     check_grpc_port(settings)
     app = create_app(settings)
     departure = Departure(app, lambda: _check_again(listener, settings, read_again()))
-    # A copy, which Hypercorn closes.
-    config = server_config(settings, os.dup(listener.fileno()))
+    # Copies, which Hypercorn closes.
+    config = server_config(settings, [os.dup(listener.fileno()) for _ in range(ACCEPTS)])
     look_after_connections(settings.api_max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
@@ -92,10 +99,10 @@ def _make_state_directory(settings: ApiSettings) -> None:
         ) from None
 
 
-def server_config(settings: ApiSettings, descriptor: int) -> Config:
-    """Hypercorn's settings for a socket that listens already."""
+def server_config(settings: ApiSettings, descriptors: Sequence[int]) -> Config:
+    """Hypercorn's settings for a socket that listens already, under each of these numbers."""
     config = Config()
-    config.bind = [f"fd://{descriptor}"]
+    config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
     config.backlog = BACKLOG
     config.logger_class = _QuietLogger
     config.include_server_header = False
