@@ -33,7 +33,7 @@ def main() -> None:
     """Serves until SIGTERM."""
     settings = load(ApiSettings).settings
     app = Starlette(routes=[Route("/", answer, methods=["GET", "POST"])])
-    config = server_config(settings, listening_socket(settings).detach())
+    config = server_config(settings, listening_socket(settings))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(cast("ASGIFramework", app), config))
 

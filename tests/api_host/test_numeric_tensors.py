@@ -17,6 +17,11 @@ from api_host.tensors_json import decode
 NAMES = ("a", "b", "c")
 values = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9)
 odd = values | st.booleans() | st.text(max_size=2) | st.lists(values, max_size=2)
+parameters = st.none() | st.dictionaries(
+    st.sampled_from(["content_type", "binary_data_output", "binary_data_size", "classification"]),
+    st.sampled_from(["pd", True, 0]),
+    max_size=2,
+)
 tensors = st.fixed_dictionaries(
     {
         "name": st.sampled_from([*NAMES, "other"]),
@@ -24,7 +29,7 @@ tensors = st.fixed_dictionaries(
         "datatype": st.sampled_from(["FP64", "FP64", "FP64", "FP32", "INT64", "none"]),
         "data": st.lists(odd, max_size=6),
     },
-    optional={"parameters": st.just({"a": 1})},
+    optional={"parameters": parameters},
 )
 
 
@@ -53,11 +58,11 @@ def assert_read_alike(document: Any) -> None:
         pd.testing.assert_frame_equal(SIGNATURE.of_numbers(found[0]).natural(), careful.natural())
 
 
-@given(st.lists(tensors, max_size=4), st.none() | st.text(max_size=3))
+@given(st.lists(tensors, max_size=4), st.none() | st.text(max_size=3), parameters)
 def test_what_is_read_quickly_is_what_a_careful_reader_reads(
-    inputs: list[dict[str, Any]], name: str | None
+    inputs: list[dict[str, Any]], name: str | None, hints: dict[str, Any] | None
 ) -> None:
-    assert_read_alike({"inputs": inputs, "id": name})
+    assert_read_alike({"inputs": inputs, "id": name, "parameters": hints})
 
 
 @given(rows=st.lists(st.tuples(values, values, values), min_size=1, max_size=4), data=st.data())
@@ -69,8 +74,9 @@ def test_tensors_in_any_order_are_read_quickly(
         shape = data.draw(st.sampled_from([[len(rows)], [len(rows), 1]]))
         column = [row[NAMES.index(name)] for row in rows]
         inputs.append({"name": name, "shape": shape, "datatype": "FP64", "data": column})
+    hint = {"content_type": "pd"}
     one = {"name": "x", "shape": [len(rows), 3], "datatype": "FP64", "data": sum(rows, ())}
-    for document in ({"inputs": inputs}, {"inputs": [one], "id": "7"}):
+    for document in ({"inputs": inputs, "parameters": hint}, {"inputs": [one], "id": "7"}):
         found = quickly(document)
         assert found is not None
         np.testing.assert_array_equal(found[0], np.array(rows, dtype=float))

@@ -1,7 +1,7 @@
 """Requests of v2 in JSON whose tensors are numbers alone, read without a look at each of them."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -16,11 +16,19 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
     shape: list[int]
     datatype: Literal["FP64"]
     data: list[float | None]
+    parameters: dict[str, Any] | None = None
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[_Tensor]
     id: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+_TELLING = frozenset(
+    {"binary_data_output", "binary_data_size", "classification", "shared_memory_region"}
+)
+"""Parameters that change what is meant; no others do."""
 
 
 _DECODER = msgspec.json.Decoder(_Request)
@@ -49,6 +57,9 @@ class NumericTensors:
         except (msgspec.MsgspecError, ValueError):
             return None
         inputs = request.inputs
+        given = [request.parameters, *(each.parameters for each in inputs)]
+        if any(parameters and not _TELLING.isdisjoint(parameters) for parameters in given):
+            return None
         matrix = self._from_one(inputs[0]) if len(inputs) == 1 else self._from_many(inputs)
         return None if matrix is None else (matrix, request.id)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import httpx
@@ -56,8 +56,7 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     check_grpc_port(settings)
     app = create_app(settings)
     departure = Departure(app, lambda: _check_again(listener, settings, read_again()))
-    # Copies, which Hypercorn closes.
-    config = server_config(settings, [os.dup(listener.fileno()) for _ in range(ACCEPTS)])
+    config = server_config(settings, listener)
     look_after_connections(settings.api_max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
@@ -99,10 +98,10 @@ def _make_state_directory(settings: ApiSettings) -> None:
         ) from None
 
 
-def server_config(settings: ApiSettings, descriptors: Sequence[int]) -> Config:
-    """Hypercorn's settings for a socket that listens already, under each of these numbers."""
+def server_config(settings: ApiSettings, listener: socket.socket) -> Config:
+    """Hypercorn's settings for a socket that listens already; it gets copies, which it closes."""
     config = Config()
-    config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
+    config.bind = [f"fd://{os.dup(listener.fileno())}" for _ in range(ACCEPTS)]
     config.backlog = BACKLOG
     config.logger_class = _QuietLogger
     config.include_server_header = False
