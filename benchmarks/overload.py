@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks.figures import Measurement, collect, output_option, show
 from benchmarks.serving import client, models
-from benchmarks.serving.comparison import launch, wait_until_healthy
+from benchmarks.serving.comparison import START_SECONDS, launch
 from benchmarks.serving.load import REFUSALS
 from benchmarks.serving.measure import SECONDS_TO_MILLISECONDS, Cores
 from benchmarks.serving.models import Model
@@ -29,7 +29,7 @@ from benchmarks.serving.plan import Plan, Seen
 from benchmarks.serving.registry import registered
 from benchmarks.serving.servers import SERVERS, Place, Start, free_port
 from benchmarks.serving.spread import percentile
-from dev_hosts.process import HostProcess, stop_all
+from dev_hosts.process import HostProcess, stop_all, wait_until_healthy
 from dev_hosts.progress import Progress
 from hostkit.cli import HostCommand
 
@@ -107,7 +107,7 @@ class Overload:
         """Starts the API, finds its peak, asks for more, and stops it."""
         process = launch(SERVERS["tripod"], self._start, self._cores)
         try:
-            wait_until_healthy({"tripod": process}, progress)
+            wait_until_healthy({"tripod": process}, progress, START_SECONDS)
             yield from self._figures(process, progress)
         finally:
             stop_all([process])

@@ -1,21 +1,17 @@
 """All servers side by side: started with the same model, and asked in turn, round by round."""
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
-
-import httpx
 
 from benchmarks.serving.measure import Alone, Cores, Outcome, ask
 from benchmarks.serving.models import Model
 from benchmarks.serving.servers import SERVERS, Place, Server, Start, free_port
-from dev_hosts.process import HostProcess, stop_all
+from dev_hosts.process import HostProcess, stop_all, wait_until_healthy
 from dev_hosts.progress import Progress
 
 START_SECONDS = 180.0
-POLL_SECONDS = 0.1
 WARM_UP = 0.25
 """The share of a measurement's time that its warm-up takes."""
 
@@ -117,7 +113,7 @@ class Comparison:
             start = Start(self._place, self._model, self._workers, free_port())
             self._starts[name] = start
             self._processes[name] = launch(SERVERS[name], start, self._cores)
-        wait_until_healthy(self._processes, self._progress)
+        wait_until_healthy(self._processes, self._progress, START_SECONDS)
 
     def cases(self) -> Iterator[Result]:
         """Measures every case, a result for each server."""
@@ -176,19 +172,3 @@ def rotated(names: Sequence[str], turn: int) -> list[str]:
     """The same names, with another one first in each turn."""
     first = turn % len(names)
     return [*names[first:], *names[:first]]
-
-
-def wait_until_healthy(processes: Mapping[str, HostProcess], progress: Progress) -> None:
-    """Waits for servers that were started. Raises `HostDiedError`."""
-    deadline = time.monotonic() + START_SECONDS
-    waiting = dict(processes)
-    with httpx.Client(timeout=5, trust_env=False) as http:
-        while waiting:
-            for name, process in list(waiting.items()):
-                if process.is_healthy(http):
-                    del waiting[name]
-                    progress.done(f"{name} is up", time.monotonic() - process.started)
-                elif time.monotonic() > deadline:
-                    raise process.fail(f"was not up within {START_SECONDS:.0f} s")
-            progress.waiting("starting " + ", ".join(waiting))
-            time.sleep(POLL_SECONDS if waiting else 0)

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +14,19 @@ from dev_hosts import env_files
 from dev_hosts.errors import DevError
 from dev_hosts.pexes import Pexes
 from dev_hosts.ports import LOOPBACK, Ports, check_free
-from dev_hosts.process import Health, HostProcess, Program, adopt_orphans, stop_all
+from dev_hosts.process import (
+    Health,
+    HostProcess,
+    Program,
+    adopt_orphans,
+    stop_all,
+    wait_until_healthy,
+)
 from dev_hosts.progress import Progress
 
 START_SECONDS = 600.0
 """How long the hosts may take to become healthy; on a busy machine, a first start takes minutes."""
 
-POLL_SECONDS = 0.1
 FREE_BYTES = 2 * 1024**3
 """What the unpacked PEX files and a training run need at least."""
 
@@ -120,7 +125,7 @@ class Hosts:
             check_free(self.ports)
         starting = {name: HostProcess(self._programs[name]) for name in names}
         self._processes |= starting
-        self._wait_until_healthy(starting, progress)
+        wait_until_healthy(starting, progress, START_SECONDS)
 
     def stop(self, names: Iterable[str] | None = None) -> None:
         """Stops processes, by default all, with everything that they started."""
@@ -132,20 +137,6 @@ class Hosts:
         for process in self._processes.values():
             if not process.is_running():
                 raise process.fail("has died")
-
-    def _wait_until_healthy(self, starting: Mapping[str, HostProcess], progress: Progress) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        waiting = dict(starting)
-        with httpx.Client(timeout=5, trust_env=False) as client:
-            while waiting:
-                for name, process in list(waiting.items()):
-                    if process.is_healthy(client):
-                        del waiting[name]
-                        progress.done(f"{name} is healthy", time.monotonic() - process.started)
-                    elif time.monotonic() > deadline:
-                        raise process.fail(f"was not healthy within {START_SECONDS:.0f} s")
-                progress.waiting("starting " + ", ".join(waiting))
-                time.sleep(POLL_SECONDS if waiting else 0)
 
 
 def make_state(state: Path) -> None:

@@ -14,9 +14,12 @@ import httpx
 import psutil
 
 from dev_hosts.errors import HostDiedError
+from dev_hosts.progress import Progress
 
 STOP_SECONDS = 7.0
 """How long processes have to stop by themselves before they are killed."""
+
+POLL_SECONDS = 0.1
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -125,6 +128,24 @@ class HostProcess:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-count:]) or "(nothing)"
+
+
+def wait_until_healthy(
+    processes: Mapping[str, HostProcess], progress: Progress, seconds: float
+) -> None:
+    """Waits for processes that were started, by their names. Raises `HostDiedError`."""
+    deadline = time.monotonic() + seconds
+    waiting = dict(processes)
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        while waiting:
+            for name, process in list(waiting.items()):
+                if process.is_healthy(client):
+                    del waiting[name]
+                    progress.done(f"{name} is healthy", time.monotonic() - process.started)
+                elif time.monotonic() > deadline:
+                    raise process.fail(f"was not healthy within {seconds:.0f} s")
+            progress.waiting("starting " + ", ".join(waiting))
+            time.sleep(POLL_SECONDS if waiting else 0)
 
 
 def stop_all(processes: Iterable[HostProcess], seconds: float = STOP_SECONDS) -> None:
