@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from api_host.arrow_reader import BatchReader
-from api_host.arrow_writer import BatchWriter
+from api_host.arrow.reader import BatchReader
+from api_host.arrow.writer import BatchWriter
 from api_host.feed import Feed
 from api_host.kinds import KINDS, Column
 from api_host.problems import INVALID_INPUT, Problem

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from api_host.batches import predict_all
-from api_host.engines import Engines
+from api_host.compiled.engines import Engines
 from api_host.model import Model, Trial
 from api_host.table import Natural, Table, join
 from tests.api_host.conftest import iris

@@ -13,10 +13,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 
-from api_host import equivalents
-from api_host.compilation import compile_model
-from api_host.engines import Answers, Engines, Measurement
-from api_host.kernels import compile_linear
+from api_host.compiled import equivalents
+from api_host.compiled.compilation import compile_model
+from api_host.compiled.engines import Answers, Engines, Measurement
+from api_host.compiled.kernels import compile_linear
 from api_host.settings import ApiSettings
 from api_host.table import Matrix, Natural, Table
 from tests.api_host.conftest import Start

@@ -34,7 +34,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import LinearSVC, LinearSVR
 
-from api_host.engines import NoEngineError
+from api_host.compiled.engines import NoEngineError
 from tests.api_host.twins import Twins, cancer, iris, rows_near, with_gaps
 
 X, SPECIES = iris()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from api_host.catalog import Served
-from api_host.engines import Engines
+from api_host.compiled.engines import Engines
 from api_host.lanes import Lane, Limits
 from api_host.model import Model, Trial
 from api_host.problems import OVERLOADED, Problem

@@ -28,11 +28,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
-from api_host import trees
-from api_host.engines import NoEngineError
-from api_host.onnx_trees import write_onnx
-from api_host.protobuf import packed
-from api_host.trees import Ensemble, Tree, before_rounding
+from api_host.compiled import trees
+from api_host.compiled.engines import NoEngineError
+from api_host.compiled.onnx_trees import write_onnx
+from api_host.compiled.protobuf import packed
+from api_host.compiled.trees import Ensemble, Tree, before_rounding
 from tests.api_host.twins import Twins, cancer, iris, rows_near, with_gaps
 
 X, SPECIES = iris()
@@ -163,7 +163,7 @@ def test_the_runtime_leaves_nothing_behind_and_reports_to_nobody(tmp_path: Path)
     model = tmp_path / "model.onnx"
     model.write_bytes(write_onnx(Ensemble([(Tree.constant(3.5), 0)], 1, takes_gaps=True), 2))
     program = (
-        "import numpy, pathlib, sys; from api_host.onnx_session import open_session;"
+        "import numpy, pathlib, sys; from api_host.compiled.onnx_session import open_session;"
         "model = open_session(pathlib.Path(sys.argv[1]).read_bytes());"
         "print(model(numpy.zeros((1, 2)))[0, 0])"
     )

@@ -12,10 +12,10 @@ import pytest
 
 from api_host import problems
 from api_host.app import ROUTES
-from api_host.examples import SHIPPED
-from api_host.openapi import make_document
 from api_host.problems import INTERNAL, METHOD_NOT_ALLOWED, Kind
-from api_host.reference import reference
+from api_host.reference.examples import SHIPPED
+from api_host.reference.openapi import make_document
+from api_host.reference.routes import reference
 from api_host.settings import ApiSettings
 from tests.api_host import airflow_server
 from tests.api_host.airflow_server import AirflowServer

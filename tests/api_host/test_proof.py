@@ -9,10 +9,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
-from api_host import trees
-from api_host.engines import Answers, NoEngineError
-from api_host.proof import prove
-from api_host.samples import Samples, make_samples
+from api_host.compiled import trees
+from api_host.compiled.engines import Answers, NoEngineError
+from api_host.compiled.proof import prove
+from api_host.compiled.samples import Samples, make_samples
 from api_host.table import Matrix
 from tests.api_host.twins import Twins, iris, with_gaps
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from api_host.engines import Answers
-from api_host.equivalents import Equivalent, find_equivalent
+from api_host.compiled.engines import Answers
+from api_host.compiled.equivalents import Equivalent, find_equivalent
 from api_host.table import Matrix
 
 SPECIES = np.array(["setosa", "versicolor", "virginica"])

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api_host import health, inference, openapi, predictions, repository, trainings
+from api_host import health, inference, predictions, repository, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
@@ -34,6 +34,7 @@ from api_host.links import Links, links_of
 from api_host.loader import Loader
 from api_host.metrics import metrics
 from api_host.problems import AIRFLOW_AWAY, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from api_host.reference import openapi
 from api_host.registry import Registry
 from api_host.settings import ApiSettings
 from api_host.store import Store

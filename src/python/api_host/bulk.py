@@ -21,8 +21,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api_host import metrics
-from api_host.arrow_reader import ARROW, BatchReader
-from api_host.arrow_writer import BatchWriter
+from api_host.arrow.reader import ARROW, BatchReader
+from api_host.arrow.writer import BatchWriter
 from api_host.catalog import Served
 from api_host.feed import READ_AHEAD_BYTES, Feed
 from api_host.host import host_of

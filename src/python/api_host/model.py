@@ -15,8 +15,8 @@ import skops.io
 import yaml  # type: ignore[import-untyped]
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from api_host.compilation import compile_model
-from api_host.engines import Engines
+from api_host.compiled.compilation import compile_model
+from api_host.compiled.engines import Engines
 from api_host.errors import ModelRefusedError
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from sklearn._loss.link import IdentityLink, LogLink
 from sklearn.base import is_classifier
 
-from api_host.engines import NoEngineError
-from api_host.onnx_session import INPUT, OUTPUT, open_session
-from api_host.protobuf import message, packed
-from api_host.scores import (
+from api_host.compiled.engines import NoEngineError
+from api_host.compiled.onnx_session import INPUT, OUTPUT, open_session
+from api_host.compiled.protobuf import message, packed
+from api_host.compiled.scores import (
     Answer,
     by_largest,
     by_sign,
@@ -25,7 +25,7 @@ from api_host.scores import (
     sigmoid,
     softmax,
 )
-from api_host.trees import BOOSTINGS, HISTOGRAMS, Ensemble, Tree
+from api_host.compiled.trees import BOOSTINGS, HISTOGRAMS, Ensemble, Tree
 
 Scores = NDArray[np.float64]
 

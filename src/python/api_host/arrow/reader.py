@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from api_host.arrow_columns import Column, Values, open_columns, read_dictionary
-from api_host.arrow_metadata import Batch, Dictionary, Field, Form, broken, read_message
+from api_host.arrow.columns import Column, Values, open_columns, read_dictionary
+from api_host.arrow.metadata import Batch, Dictionary, Field, Form, broken, read_message
 from api_host.feed import Feed
 from api_host.kinds import Column as InputColumn
 from api_host.kinds import Kind

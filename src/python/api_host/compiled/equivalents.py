@@ -10,11 +10,11 @@ from sklearn.compose import ColumnTransformer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from api_host.engines import Answers, NoEngineError
-from api_host.kernels import compile_linear
-from api_host.preparation import Preparation
+from api_host.compiled.engines import Answers, NoEngineError
+from api_host.compiled.kernels import compile_linear
+from api_host.compiled.preparation import Preparation
+from api_host.compiled.trees import Ensemble, read_ensemble
 from api_host.table import Matrix
-from api_host.trees import Ensemble, read_ensemble
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_equivalent(estimator: Any, function: str, dtypes: Sequence[np.dtype[Any
     if ensemble is None:
         raise NoEngineError(f"a {type(model).__name__} has no faster equivalent")
     # Imported here: linear models do without its 22 MB.
-    from api_host.onnx_trees import compile_trees  # noqa: PLC0415
+    from api_host.compiled.onnx_trees import compile_trees  # noqa: PLC0415
 
     trees = _widened(compile_trees(ensemble, model, function), preparation.dtype)
     prepare = preparation.compile(takes_gaps=ensemble.takes_gaps)

@@ -26,8 +26,8 @@ from sklearn.linear_model._base import (
     MultiOutputLinearModel,
 )
 
-from api_host.engines import NoEngineError
-from api_host.scores import (
+from api_host.compiled.engines import NoEngineError
+from api_host.compiled.scores import (
     Answer,
     by_largest,
     by_sign,

@@ -9,7 +9,7 @@ import numpy as np
 from flatbuffers import Builder
 from numpy.typing import NDArray
 
-from api_host.arrow_metadata import Form, Header
+from api_host.arrow.metadata import Form, Header
 from api_host.problems import PREDICTION_FAILED, Problem
 from api_host.streams import Outcome, Predicted, Refused
 

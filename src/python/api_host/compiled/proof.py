@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from api_host.engines import Answers, Engine, NoEngineError
-from api_host.samples import Samples
+from api_host.compiled.engines import Answers, Engine, NoEngineError
+from api_host.compiled.samples import Samples
 from api_host.table import Matrix
 
 RTOL, ATOL = 1e-6, 1e-9

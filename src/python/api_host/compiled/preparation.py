@@ -23,7 +23,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from api_host.engines import NoEngineError
+from api_host.compiled.engines import NoEngineError
 from api_host.table import Matrix
 
 MOST = 2.0**53

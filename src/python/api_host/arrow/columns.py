@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from api_host.arrow_metadata import Batch, Field, Form, Type, broken
+from api_host.arrow.metadata import Batch, Field, Form, Type, broken
 
 Values: TypeAlias = NDArray[Any] | list[Any]
 """Numbers, truths and moments are an array; all others, and those with nulls, may be a list."""

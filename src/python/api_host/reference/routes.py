@@ -22,8 +22,6 @@ from api_host.answers import (
     ServerReady,
     Training,
 )
-from api_host.examples import Example
-from api_host.operations import JSON, Content, Group, Operation, Parameter, json
 from api_host.questions import (
     Columns,
     DataframeRecords,
@@ -36,6 +34,8 @@ from api_host.questions import (
     Rows,
     TrainingOrder,
 )
+from api_host.reference.examples import Example
+from api_host.reference.operations import JSON, Content, Group, Operation, Parameter, json
 
 CSV = "text/csv"
 NDJSON = Content("application/x-ndjson")

@@ -8,10 +8,10 @@ import numpy as np
 import structlog
 from threadpoolctl import threadpool_limits
 
-from api_host.engines import Answers, Engine, Engines, Measurement, NoEngineError
-from api_host.equivalents import Equivalent, find_equivalent
-from api_host.proof import prove
-from api_host.samples import Samples, make_samples
+from api_host.compiled.engines import Answers, Engine, Engines, Measurement, NoEngineError
+from api_host.compiled.equivalents import Equivalent, find_equivalent
+from api_host.compiled.proof import prove
+from api_host.compiled.samples import Samples, make_samples
 from api_host.table import Form, Matrix, Natural
 
 Original = Callable[[Natural], Answers]

@@ -11,14 +11,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from api_host import answers, docs_page, problems, questions
+from api_host import answers, problems, questions
 from api_host.catalog import Catalog
 from api_host.documents import json_response
-from api_host.examples import SHIPPED, Example, example_of
 from api_host.host import Host, host_of
-from api_host.operations import Content, Group, Operation, Parameter
 from api_host.problems import Kind, ProblemDocument
-from api_host.reference import reference
+from api_host.reference import docs_page
+from api_host.reference.examples import SHIPPED, Example, example_of
+from api_host.reference.operations import Content, Group, Operation, Parameter
+from api_host.reference.routes import reference
 from hostkit import release
 
 Json: TypeAlias = dict[str, Any]

@@ -31,7 +31,7 @@ from sklearn.tree import (
 )
 from sklearn.utils import get_tags
 
-from api_host.engines import NoEngineError
+from api_host.compiled.engines import NoEngineError
 
 FORESTS = (
     RandomForestClassifier,

@@ -1,0 +1,1 @@
+"""Streams of Arrow IPC, read and written without pyarrow."""

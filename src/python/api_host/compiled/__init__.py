@@ -1,0 +1,1 @@
+"""Faster equivalents of models, and the proof that they are equal."""
