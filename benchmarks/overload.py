@@ -43,6 +43,9 @@ PEAK_CONNECTIONS = (8, 64)
 WARM_UP_SECONDS = 1.0
 PROBES = ("/livez", "/metrics")
 PROBES_A_SECOND = 20.0
+PROBE_CONNECTIONS = 20
+"""So many that a probe does not wait for the answer to another."""
+
 SLOW = {"MODEL_COMPILE": "no"}
 """What makes a forest slow: its original predicts."""
 
@@ -150,7 +153,8 @@ class Overload:
         """What the load and each of the probes saw."""
         nothing = replace(plan, bodies=(), answers=(), answers_in="", rate=PROBES_A_SECOND)
         probes = [
-            replace(nothing, path=path, connections=2, patience=float("inf")) for path in PROBES
+            replace(nothing, path=path, connections=PROBE_CONNECTIONS, patience=float("inf"))
+            for path in PROBES
         ]
         clients = [client.start(each) for each in (plan, *probes)]
         return [client.finish(each) for each in clients]

@@ -140,6 +140,38 @@ async def test_more_than_may_wait_are_refused_at_once(
     await asyncio.gather(first, *tasks)
 
 
+async def test_who_would_wait_too_long_is_refused_at_once_and_told_how_long(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(joins=False)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    first = await busy(lane, gate)
+    later = asyncio.Event()
+    loop.call_at(begin + 0.05, later.set)
+    await later.wait()
+    gate.open.set()
+    await first
+    gate.open.clear()
+    gate.called.clear()
+    second = await busy(lane, gate)
+    with pytest.raises(Problem, match=r"gate would answer in 0\.\d s, and may take 0\.04 s") as one:
+        await lane.predict(table(1), seconds=0.04)
+    assert one.value.kind is OVERLOADED
+    (third,) = await ask(lane, table(1))
+    gate.open.set()
+    await asyncio.gather(second, third)
+
+
+async def test_one_who_finds_nobody_waiting_is_not_refused_for_how_long_others_took(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of()
+    gate.open.set()
+    for _ in range(3):
+        await lane.predict(table(1), seconds=1e-9)
+
+
 async def test_what_nobody_waits_for_is_not_computed(
     lane_of: Callable[..., Lane], gate: Gate
 ) -> None:

@@ -100,6 +100,14 @@ def connections_of(process: subprocess.Popen[bytes]) -> int:
     return sockets
 
 
+def receive_until(client: socket.socket, part: bytes) -> None:
+    answer = b""
+    while part not in answer:
+        received = client.recv(65536)
+        assert received, answer
+        answer += received
+
+
 @pytest.fixture
 def slow_model(tmp_path: Path) -> Path:
     """A model that takes a second or more for a few thousand rows."""
@@ -170,14 +178,47 @@ def test_new_clients_are_accepted_while_others_keep_the_host_busy(
         process.send_signal(signal.SIGCONT)
         turns = 0
         while new:
-            answer = b""
-            while not answer.endswith(b'{"status":"live"}'):
-                answer += busy.recv(4096)
+            receive_until(busy, b'{"status":"live"}')
             busy.sendall(request)
             turns += 1
             answered, _, _ = select.select(new, (), (), 0)
             new = [each for each in new if each not in answered]
         assert turns < 100
+
+
+def test_who_only_looks_does_not_wait_for_all_who_came_before(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    port = free_port()
+    question = b"POST /v1/models/none/predict HTTP/1.1\r\nHost: api\r\nContent-Length: 2\r\n\r\n{}"
+    look = b"GET /metrics HTTP/1.1\r\nHost: api\r\n\r\n"
+    with (
+        serving(registry, tmp_path, port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
+        ExitStack() as sockets,
+    ):
+        until_well(api, process, "/livez")
+        crowd = [
+            sockets.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(300)
+        ]
+        for each in crowd:  # Answered once, it is accepted.
+            each.sendall(question)
+            receive_until(each, b'"}')
+        process.send_signal(signal.SIGSTOP)
+        looking, *asking = crowd
+        for each in asking:
+            each.sendall(question)
+        looking.sendall(look)
+        process.send_signal(signal.SIGCONT)
+        for each in asking:
+            receive_until(each, b'"}')
+        receive_until(looking, b"python_info")
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    log = (tmp_path / "log").read_text()
+    paths = [line.get("path") for line in map(json.loads, log.splitlines())]
+    before = paths[: paths.index("/metrics")].count("/v1/models/none/predict") - len(crowd)
+    assert before < 100
 
 
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -14,9 +14,12 @@ from hypercorn.typing import TaskGroup
 
 from api_host import metrics
 from api_host.problems import OVERLOADED, Problem
+from api_host.turnstile import Turnstile
 
 KIBIBYTES = 1024
 SECONDS = 1.0
+
+LOOK = b"GET "
 
 RETRY_SECONDS = 1
 ASK_SECONDS = 1 * SECONDS
@@ -31,10 +34,12 @@ class _Connections:
     """Those that are open.
 
     `most`: how many there may be.
+    `turnstile`: by which their requests come in.
     """
 
     most: int
     count: int = 0
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
 
 class _IdleTimer(AsyncioSingleTask):
@@ -77,6 +82,25 @@ class _IdleTimer(AsyncioSingleTask):
         )
 
 
+class _Reader:
+    """What a client sends, in its turn; who only looks, as a health check does, goes first."""
+
+    def __init__(self, reader: asyncio.StreamReader, turnstile: Turnstile) -> None:
+        self._reader = reader
+        self._turnstile = turnstile
+
+    async def read(self, most: int) -> bytes:
+        """The next bytes; none at the end."""
+        data = await self._reader.read(most)
+        if not data.startswith(LOOK):
+            await self._turnstile.enter()
+        return data
+
+    def at_eof(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._reader.at_eof()
+
+
 class _Connection(TCPServer):
     """One connection.
 
@@ -87,6 +111,7 @@ class _Connection(TCPServer):
     def __init__(self, connections: _Connections, *args: Any) -> None:
         super().__init__(*args)
         self._connections = connections
+        self.reader = cast("asyncio.StreamReader", _Reader(self.reader, connections.turnstile))
         self.idle_task = self._idle = _IdleTimer(self)
 
     async def run(self) -> None:

@@ -1,11 +1,12 @@
 """The way of predictions to a model: a bounded queue, and one call for all that wait in it."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,10 @@ QUICK_SECONDS = 0.0005
 """A call that takes less than this is made at once: a queue and a thread would cost as much."""
 
 RETRY_SECONDS = 1
+MOST_RETRY_SECONDS = 60
+
+RECENT = 0.2
+"""How much the last call counts in what calls have taken of late."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,51 @@ class _Waiting:
     predictions: asyncio.Future[Any]
 
 
+@dataclass(eq=False)
+class _Queue:
+    """Requests of one kind, in the order in which they came.
+
+    `most`: how many rows of several of them go together into one call; 0: each has its own.
+    `rows`: of those that wait.
+    `call`: seconds that a call has taken of late.
+    """
+
+    most: int
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    rows: int = 0
+    call: float = 0.0
+    working: asyncio.Task[None] | None = None
+
+    def add(self, item: _Waiting) -> None:
+        self.waiting.append(item)
+        self.rows += len(item.table)
+
+    def remove(self, item: _Waiting) -> None:
+        with suppress(ValueError):  # It is being computed already.
+            self.waiting.remove(item)
+            self.rows -= len(item.table)
+
+    def next(self) -> list[_Waiting]:
+        """The requests of the next call: the first that waits, and as many as go with it."""
+        batch: list[_Waiting] = []
+        room = self.most
+        while self.waiting and (not batch or len(self.waiting[0].table) <= room):
+            batch.append(self.waiting.popleft())
+            room -= len(batch[-1].table)
+        self.rows -= sum(len(item.table) for item in batch)
+        return batch
+
+    def seconds(self) -> float:
+        """How long one who comes now will wait for an answer, by what calls took of late."""
+        if self.working is None:
+            return 0.0  # Nobody is before it: how long it takes is seen when it is asked.
+        calls = self.rows // self.most if self.most else len(self.waiting)
+        return (calls + 1) * self.call
+
+    def note(self, seconds: float) -> None:
+        self.call += (seconds - self.call) * (RECENT if self.call else 1.0)
+
+
 class Lane:
     """The way to one model version.
 
@@ -52,9 +102,8 @@ class Lane:
         self._name = served.version.name
         self._limits = limits
         self._threads = threads
-        self._small: deque[_Waiting] = deque()
-        self._large: deque[_Waiting] = deque()
-        self._working: dict[int, asyncio.Task[None]] = {}
+        self._small = _Queue(limits.rows if served.model.joins else 0)
+        self._large = _Queue(0)
 
     def predict_now(self, table: "Table") -> Any:
         """The predictions, if they take so little time that nobody need wait; else None."""
@@ -63,44 +112,47 @@ class Lane:
         # The original may take any time for rows that are not for the engine.
         return self._model.engines.ask_engine(table)
 
-    async def predict(self, table: "Table") -> Any:
+    async def predict(self, table: "Table", seconds: float = math.inf) -> Any:
         """The predictions, in turn. Raises `Problem`, and what the model raises.
 
+        `seconds`: how long they may take: who would wait longer is told so at once.
         Who stops waiting is not computed for any more, unless it has begun.
         """
-        waiting = len(self._small) + len(self._large)
-        if waiting >= self._limits.waiting:
-            metrics.REFUSED.labels(self._name).inc()
-            raise Problem(
-                OVERLOADED,
-                f"{waiting} requests wait for {self._name}, and more may not: ask again later",
-                retry_after=RETRY_SECONDS,
-            )
-        item = _Waiting(table, asyncio.get_running_loop().create_future())
         queue = self._large if len(table) >= self._limits.rows else self._small
-        queue.append(item)
-        if id(queue) not in self._working:
-            self._working[id(queue)] = asyncio.create_task(self._work_off(queue))
+        self._refuse_too_many(queue, seconds)
+        item = _Waiting(table, asyncio.get_running_loop().create_future())
+        queue.add(item)
+        if queue.working is None:
+            queue.working = asyncio.create_task(self._work_off(queue))
         try:
             return await item.predictions
         except asyncio.CancelledError:
-            with suppress(ValueError):  # It is being computed already.
-                queue.remove(item)
+            queue.remove(item)
             raise
 
-    async def _work_off(self, queue: deque[_Waiting]) -> None:
-        while batch := self._next(queue):
-            await self._answer(batch)
-        del self._working[id(queue)]
+    def _refuse_too_many(self, queue: _Queue, seconds: float) -> None:
+        waiting = len(self._small.waiting) + len(self._large.waiting)
+        wait = queue.seconds()
+        if waiting >= self._limits.waiting:
+            why = f"{waiting} requests wait for {self._name}, and more may not"
+        elif wait > seconds:
+            why = f"{self._name} would answer in {wait:.1f} s, and may take {seconds:g} s"
+        else:
+            return
+        metrics.REFUSED.labels(self._name).inc()
+        raise Problem(
+            OVERLOADED,
+            f"{why}: ask again later",
+            retry_after=min(max(math.ceil(wait), RETRY_SECONDS), MOST_RETRY_SECONDS),
+        )
 
-    def _next(self, queue: deque[_Waiting]) -> list[_Waiting]:
-        """The requests of the next call: the first that waits, and as many as go with it."""
-        batch: list[_Waiting] = []
-        room = self._limits.rows
-        while queue and (not batch or (self._model.joins and len(queue[0].table) <= room)):
-            batch.append(queue.popleft())
-            room -= len(batch[-1].table)
-        return batch
+    async def _work_off(self, queue: _Queue) -> None:
+        loop = asyncio.get_running_loop()
+        while batch := queue.next():
+            begin = loop.time()
+            await self._answer(batch)
+            queue.note(loop.time() - begin)
+        queue.working = None
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         # Imported here, where a model is loaded already.

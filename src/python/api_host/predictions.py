@@ -195,7 +195,7 @@ async def respond(
         raise _late(served, seconds)
     try:
         async with asyncio.timeout(seconds):
-            return await _respond(host, served, read, size, wait)
+            return await _respond(host, served, read, wait, size=size, seconds=seconds)
     except TimeoutError:
         raise _late(served, seconds) from None
 
@@ -212,8 +212,10 @@ async def _respond(
     host: Host,
     served: Served,
     read: "Callable[[], Question[T]]",
-    size: int,
     wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+    *,
+    size: int,
+    seconds: float,
 ) -> T:
     loop = asyncio.get_running_loop()
     question = await loop.run_in_executor(host.threads, read) if size > SMALL_BODY else read()
@@ -222,7 +224,7 @@ async def _respond(
     try:
         predictions = lane.predict_now(question.table)
         if predictions is None:
-            predictions = await wait(lane.predict(question.table))
+            predictions = await wait(lane.predict(question.table, seconds))
     except (Problem, ClientDisconnect):
         raise
     except Exception as error:

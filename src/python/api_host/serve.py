@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import uvloop
@@ -43,6 +43,13 @@ class _QuietLogger(Logger):
     def __init__(self, config: Config) -> None:  # noqa: ARG002
         self.access_logger = None
         self.error_logger = logging.getLogger("hypercorn")
+        self._said = set[str]()
+
+    async def info(self, message: str, *args: object, **kwargs: Any) -> None:
+        # That it listens, it would say for each copy of the descriptor.
+        if message not in self._said:
+            self._said.add(message)
+            await super().info(message, *args, **kwargs)
 
 
 def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
