@@ -1,23 +1,35 @@
 """Makes the lockfile of every resolve from its requirements, by uv: `./pants lock`.
 
-A lockfile holds versions and hashes and no address, so that it serves behind any mirror.
+A lockfile holds versions and hashes and no address, so that it serves behind any mirror. Its first
+line is the moment that no release in it is younger than: what is bad about a release, others often
+find within days. `--check` goes by that line, so that it finds the same on every day.
 """
 
 import argparse
 import difflib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uv
 
 ADDRESS = re.compile(r"://|^-|\s--(?!hash=)|\s@\s")
 """What a line with versions and hashes never holds."""
+
+DAYS = 7
+"""How old a release must be."""
+
+CUTOFF = re.compile(r"# No release here is younger than (\S+)\.\n")
+"""The first line of a lockfile."""
+
+
+class LockError(Exception):
+    """A resolve that has no answer."""
 
 
 @dataclass(frozen=True)
@@ -59,37 +71,72 @@ def find_addresses(lockfile: str) -> list[str]:
     ]
 
 
-def _compile(resolve: Resolve, output: Path, *, upgrade: bool) -> None:
-    """Writes to `output`, whose present versions stay where they still answer the requirements."""
+def cutoff_of(lockfile: str) -> str | None:
+    """The moment that a lockfile says it goes by; None if it says nothing."""
+    found = CUTOFF.match(lockfile)
+    return found[1] if found else None
+
+
+def cutoff_at(moment: datetime, days: int) -> str:
+    """The moment that is so many `days` before another, which is in UTC."""
+    return (moment - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def compile_pins(
+    requirements: tuple[Path, ...], pins: str, cutoff: str, *, upgrade: bool = False
+) -> str:
+    """The versions and hashes that answer the requirements, none uploaded after `cutoff`.
+
+    Those of `pins` stay where they still answer, unless `upgrade`. Raises `LockError`.
+    """
     command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--generate-hashes"]
     command += ["--no-header", "--no-annotate", "--python", sys.executable]
     command += ["--python-version", "3.11", "--python-platform", "x86_64-unknown-linux-gnu"]
+    command += ["--exclude-newer", cutoff]
     command += ["--upgrade"] if upgrade else []
-    command += [*map(str, resolve.requirements), "--output-file", str(output)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def _lock(resolve: Resolve, *, check: bool, upgrade: bool) -> list[str]:
-    """Makes one lockfile again, or only compares it; returns what is wrong."""
-    before = resolve.lockfile.read_text() if resolve.lockfile.exists() else ""
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder) / "lock.txt"
-        fresh.write_text(before)
-        try:
-            _compile(resolve, fresh, upgrade=upgrade)
-        except subprocess.CalledProcessError:
-            return [f"{resolve.name}: uv finds no versions that answer the requirements; see above"]
-        after = fresh.read_text()
-        problems = [
-            f"{resolve.lockfile}: holds an address: {line}" for line in find_addresses(after)
-        ]
-        if not check and not problems and after != before:
-            shutil.copyfile(fresh, resolve.lockfile)
-    if check and after != before:
+        output = Path(folder) / "lock.txt"
+        output.write_text(pins)
+        command += [*map(str, requirements), "--output-file", str(output)]
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            raise LockError(
+                f"uv finds no versions that answer the requirements and are older than {cutoff};"
+                " see above. A younger one needs ./pants lock --min-age DAYS with fewer days"
+            )
+        return output.read_text()
+
+
+def lock(resolve: Resolve, cutoff: str, *, upgrade: bool = False) -> list[str]:
+    """Makes one lockfile again, if that changes anything in it; returns what is wrong.
+
+    Raises `LockError`.
+    """
+    before = resolve.lockfile.read_text() if resolve.lockfile.exists() else ""
+    pins = CUTOFF.sub("", before)
+    after = compile_pins(resolve.requirements, pins, cutoff, upgrade=upgrade)
+    problems = [f"{resolve.lockfile}: holds an address: {line}" for line in find_addresses(after)]
+    if not problems and (after != pins or cutoff_of(before) is None):
+        resolve.lockfile.write_text(f"# No release here is younger than {cutoff}.\n{after}")
+    return problems
+
+
+def check(resolve: Resolve) -> list[str]:
+    """What is wrong with one lockfile, by the moment that it names itself.
+
+    Raises `LockError`.
+    """
+    before = resolve.lockfile.read_text() if resolve.lockfile.exists() else ""
+    cutoff = cutoff_of(before)
+    if cutoff is None:
+        return [f"{resolve.lockfile}: does not say how old its releases are; run ./pants lock"]
+    pins = CUTOFF.sub("", before)
+    after = compile_pins(resolve.requirements, pins, cutoff)
+    problems = [f"{resolve.lockfile}: holds an address: {line}" for line in find_addresses(pins)]
+    if after != pins:
         problems += [
             f"{resolve.name}: the lockfile does not answer its requirements; run ./pants lock",
             *difflib.unified_diff(
-                before.splitlines(), after.splitlines(), "committed", "expected", n=0, lineterm=""
+                pins.splitlines(), after.splitlines(), "committed", "expected", n=0, lineterm=""
             ),
         ]
     return problems
@@ -102,13 +149,29 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="resolve", help=f"of {', '.join(resolves)}")
     parser.add_argument("--check", action="store_true", help="compare only; fail if one is stale")
     parser.add_argument("--upgrade", action="store_true", help="take newer versions where allowed")
+    parser.add_argument(
+        "--min-age",
+        type=int,
+        metavar="DAYS",
+        help=f"how old a release must be (default: {DAYS}); --check goes by the lockfile instead",
+    )
     arguments = parser.parse_args()
+    if arguments.check and arguments.min_age is not None:
+        parser.error("--check goes by the moment that the lockfile names: leave --min-age out")
     unknown = set(arguments.names) - set(resolves)
     if unknown:
         parser.error(f"pants.toml has no resolve {', '.join(sorted(unknown))}")
     failed = False
+    days = DAYS if arguments.min_age is None else arguments.min_age
+    cutoff = cutoff_at(datetime.now(UTC), days)
     for name in arguments.names or resolves:
-        problems = _lock(resolves[name], check=arguments.check, upgrade=arguments.upgrade)
+        try:
+            if arguments.check:
+                problems = check(resolves[name])
+            else:
+                problems = lock(resolves[name], cutoff, upgrade=arguments.upgrade)
+        except LockError as error:
+            problems = [f"{name}: {error}"]
         failed = failed or bool(problems)
         print("\n".join(problems) if problems else f"{name}: up to date")
     sys.exit(failed)
