@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hostkit import release
+from hostkit.bill.cli import add_commands as add_bill_commands
 from hostkit.definition import Definition
 from hostkit.doctor.cli import add_commands as add_doctor_commands
 from hostkit.errors import HostError, SettingsError
@@ -100,6 +101,7 @@ def add_common_commands(group: click.Group, definition: Definition) -> None:
         else:
             _print_list(settings)
 
+    add_bill_commands(group, definition)
     add_server_commands(group, definition)
     add_doctor_commands(group, definition)
     add_outside_commands(config, definition)

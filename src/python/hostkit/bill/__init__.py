@@ -1,0 +1,1 @@
+"""The bill of materials: what a PEX file is made of."""
