@@ -15,6 +15,7 @@ import click
 
 from hostkit.definition import Definition
 from hostkit.options import json_option
+from hostkit.server import checksum
 from hostkit.server import install as installing
 from hostkit.server import machine, pex, plan, releases, upgrades
 from hostkit.server.install import Left
@@ -55,6 +56,12 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
     @group.command()
     @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
     @click.option(
+        "--verify",
+        metavar="SHA256|FILE",
+        help="Refuse unless this PEX file has the SHA-256 that is given, or that FILE, made by"
+        " sha256sum, has for its name.",
+    )
+    @click.option(
         "--root",
         type=click.Path(path_type=Path, exists=True, file_okay=False, resolve_path=True),
         default=ROOT,
@@ -62,13 +69,14 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
         help="Prepare the image of a server in DIR, instead of this machine.",
     )
     @json_option
-    def install(dry_run: bool, root: Path, as_json: bool) -> None:
+    def install(dry_run: bool, verify: str | None, root: Path, as_json: bool) -> None:
         """Install this release here, or upgrade to it. Done again, it changes nothing."""
         machine.require_root(definition.name, "install")
         atexit.register(pex.forget)
         os.umask(0o022)
         layout = Layout(definition.name, root)
         file = Pex.running(definition.name)
+        checksum.verify(file, verify)
         machine.check(definition, layout, file)
         report = _Report(dry_run, as_json)
         if dry_run:

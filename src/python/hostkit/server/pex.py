@@ -73,9 +73,21 @@ class Pex:
         if own_hash is None or pex._hash != own_hash:
             raise HostError(
                 f"this was not started from a PEX file: copy {file_name(host)} to this machine and"
-                f" run 'sudo ./{file_name(host)} install'"
+                " run the command of that file"
             )
         return pex
+
+    def copy(self, path: Path) -> "Pex":
+        """The same file in another place. Raises `HostError` if it has changed since it was read.
+
+        What is unpacked from the copy is then what has the hash that was checked.
+        """
+        shutil.copyfile(self.path, path)
+        path.chmod(0o755)
+        copied = Pex(path)
+        if copied.sha256 != self.sha256:
+            raise HostError(f"{self.path} changed while it was installed: begin again")
+        return copied
 
     def make_venv(self, folder: Path) -> None:
         """Unpacks this file into a virtual environment, which need not stay where it is made."""

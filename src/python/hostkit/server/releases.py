@@ -124,9 +124,7 @@ def unpack(layout: Layout, host: str, pex: Pex, files: Mapping[str, OwnedFile]) 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        shutil.copyfile(pex.path, partial / file_name(host))
-        (partial / file_name(host)).chmod(0o755)
-        pex.make_venv(partial / "venv")
+        pex.copy(partial / file_name(host)).make_venv(partial / "venv")
         # Without the root of an image: there it is not below a root.
         _finish_venv(partial / "venv", Path("/") / folder.relative_to(layout.root) / "venv")
         write_tree(partial / "files", files)
