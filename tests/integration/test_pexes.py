@@ -1,11 +1,16 @@
 """The three PEX files as an operator meets them first."""
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from dev_hosts.pexes import Pexes
 
@@ -30,7 +35,7 @@ def run(
 def test_help_names_every_command(pexes: Pexes, host: str) -> None:
     shown = run(pexes, host, "--help")
     assert shown.returncode == 0
-    for command in ("serve", "config", "version"):
+    for command in ("serve", "config", "version", "sbom", "install"):
         assert command in shown.stdout
 
 
@@ -65,3 +70,62 @@ def test_airflow_says_which_components_there_are(pexes: Pexes) -> None:
     assert asked.returncode == 2
     for component in ("api-server", "scheduler", "dag-processor", "triggerer"):
         assert component in asked.stdout + asked.stderr
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_bill_of_materials_is_cyclonedx_and_lists_what_is_inside(
+    pexes: Pexes, host: str
+) -> None:
+    printed = run(pexes, host, "sbom").stdout
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(printed) is None
+    bill = json.loads(printed)
+    wheels = {
+        item["properties"][0]["value"]: item["hashes"][0]["content"]
+        for item in bill["components"]
+        if item["name"] != "pex"
+    }
+    with zipfile.ZipFile(getattr(pexes, host)) as archive:
+        names = sorted(archive.namelist())
+        inside = {name.split("/")[1] for name in names if name.startswith(".deps/")} - {""}
+        assert set(wheels) == inside
+        wheel = next(wheel for wheel in sorted(wheels) if wheel.startswith("click-"))
+        assert wheels[wheel] == unpacked_hash(archive, names, f".deps/{wheel}/")
+
+
+def unpacked_hash(archive: zipfile.ZipFile, names: list[str], folder: str) -> str:
+    """The hash of a folder as docs/releases.md says it is worked out."""
+    files = [name for name in names if name.startswith(folder) and not name.endswith("/")]
+    digest = hashlib.sha256("".join(name.removeprefix(folder) for name in files).encode())
+    for name in files:
+        digest.update(archive.read(name))
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_everything_in_the_bill_of_materials_is_needed_by_the_host(pexes: Pexes, host: str) -> None:
+    bill = json.loads(run(pexes, host, "sbom").stdout)
+    needs = {item["ref"]: item["dependsOn"] for item in bill["dependencies"]}
+    reached, waiting = set(), [f"{host}-host"]
+    while waiting:
+        ref = waiting.pop()
+        if ref not in reached:
+            reached.add(ref)
+            waiting += needs[ref]
+    assert reached == set(needs)
+    assert {item["bom-ref"] for item in bill["components"]} <= reached
+
+
+def test_the_bill_of_materials_is_the_same_from_another_place(pexes: Pexes, tmp_path: Path) -> None:
+    bill = run(pexes, "api", "sbom").stdout
+    whole = json.loads(bill)["metadata"]["component"]
+    sha256 = hashlib.sha256(pexes.api.read_bytes()).hexdigest()
+    assert whole["hashes"] == [{"alg": "SHA-256", "content": sha256}]
+    revision = json.loads(run(pexes, "api", "version", "--json").stdout)["revision"]
+    pedigree = {"commits": [{"uid": revision}]} if revision else None
+    assert whole.get("pedigree") == pedigree
+    copy = tmp_path / "elsewhere.pex"
+    shutil.copyfile(pexes.api, copy)
+    output = tmp_path / "api.cdx.json"
+    command = [sys.executable, str(copy), "sbom", "--output", str(output)]
+    subprocess.run(command, env={"HOME": str(tmp_path), "TZ": "Asia/Kathmandu"}, check=True)
+    assert output.read_text() == bill

@@ -23,12 +23,12 @@ def add_commands(group: click.Group, definition: Definition) -> None:
         help="Write to FILE, whole or not at all, instead of to standard output.",
     )
     def sbom(output: Path | None) -> None:
-        """Print the bill of materials of this release: CycloneDX 1.6, as JSON.
+        """Print the bill of materials of this release.
 
-        It is made from what is inside the PEX file, and the same file always gives the same bytes:
-        each package with its version, licence and hash, what needs what, the commit that it was
-        built from, and the SHA-256 of the PEX file. Scanners for known vulnerabilities and for
-        licences read it, and so do you:
+        It is CycloneDX 1.6, as JSON, made from what is inside the PEX file; the same file always
+        gives the same bytes. It has each package with its version, licence and hash, what needs
+        what, the commit that all was built from, and the SHA-256 of the PEX file. Scanners for
+        known vulnerabilities and for licences read it, and so do you:
 
         \b
           X_host.pex sbom --output X_host.cdx.json
