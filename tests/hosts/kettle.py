@@ -17,6 +17,7 @@ NEEDED = {
     "httpcore",
     "httpx",
     "idna",
+    "packaging",
     "pydantic",
     "pydantic_core",
     "python_dotenv",

@@ -1,5 +1,6 @@
 """Install, uninstall, and power cuts in the middle, on a server with a real systemd."""
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -152,6 +153,21 @@ def test_what_is_in_the_way_is_told_at_once(server: LabHost) -> None:
         " or set KETTLE_PORT in /etc/kettle-host/env to another",
     ]
     assert not server.exists("/opt/kettle-host")
+
+
+def test_it_installs_only_the_file_that_was_asked_for(server: LabHost, first: Path) -> None:
+    digest, other = hashlib.sha256(first.read_bytes()).hexdigest(), "0" * 64
+    server.write("/root/SHA256SUMS", f"{other}  kettle_host.pex\n")
+    server.run("touch", "/root/mark")
+    for given, origin in ((other, "--verify"), ("/root/SHA256SUMS", "/root/SHA256SUMS line 1")):
+        done = server.run(PEX, "install", "--verify", given, check=False)
+        assert done.returncode == 1
+        assert f"its SHA-256 is {digest}, and {origin} says {other}" in done.stderr
+    assert server.shell(EVERYTHING).stdout == ""
+    server.shell(f"cd /root; sha256sum kettle_host.pex {PEX} > SHA256SUMS")
+    install(server, "--verify", "/root/SHA256SUMS")
+    bill = json.loads(server.run("kettle-host", "sbom").stdout)
+    assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest}]
 
 
 def test_only_root_may(server: LabHost) -> None:
