@@ -43,11 +43,15 @@ class Training:
     client: MlflowClient
     runs: int = 0
 
+    @property
+    def dag_run(self) -> dict[str, str]:
+        return {"dag_id": "train_model", "dag_run_id": f"{self.name}-{self.runs}"}
+
     def read(self, table: pd.DataFrame, target: str = "weather", **given: Any) -> Job:
         self.runs += 1
         path = self.folder / f"table-{self.runs}.csv"
         path.write_bytes(tables.csv(table))
-        given = {"model_name": self.name, "dag_run_id": f"{self.name}-{self.runs}", **given}
+        given = {"model_name": self.name, **self.dag_run, **given}
         return steps.read_table(self.settings, data_uri=str(path), target=target, **given)
 
     def register(self, job: Job, candidates: tuple[str, ...] = CANDIDATES) -> Challenger:
@@ -103,7 +107,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, place: str, step: Callable[[], ob
 
 
 def test_iris_is_learned_from_where_nobody_names_a_table(training: Training) -> None:
-    job = steps.read_table(training.settings, dag_run_id="first", model_name=training.name)
+    job = steps.read_table(training.settings, dag_id="train_model", dag_run_id="first", model_name=training.name)
     result = steps.promote(training.settings, job, training.register(job))
 
     assert result == {
@@ -131,11 +135,11 @@ def test_the_settings_serve_where_the_request_says_nothing(training: Training) -
         }
     )
 
-    job = steps.read_table(settings, dag_run_id="run")
+    job = steps.read_table(settings, dag_id="train_model", dag_run_id="run")
 
     assert (job.data_uri, job.target, job.model_name) == (str(path), "weather", "default")
     assert job.margin == 0.25
-    assert steps.read_table(settings, dag_run_id="run", margin=0.0).margin == 0
+    assert steps.read_table(settings, dag_id="train_model", dag_run_id="run", margin=0.0).margin == 0
 
 
 def test_a_run_tells_where_it_comes_from(training: Training) -> None:
@@ -148,11 +152,14 @@ def test_a_run_tells_where_it_comes_from(training: Training) -> None:
     assert run.data.metrics == challenger.trained.metrics
     assert run.data.params["estimator"] == "RandomForestClassifier"
     assert run.data.params["kind"] == "classification"
-    assert {name: run.data.tags.get(name) for name in ("dag_run_id", "request_id")} == {
+    origin = {
+        "dag_id": "train_model",
         "dag_run_id": job.dag_run_id,
         "request_id": "request-1",
+        "data_uri": job.data_uri,
+        "data_fingerprint": job.fingerprint,
     }
-    assert run.data.tags["data_fingerprint"] == job.fingerprint
+    assert origin.items() <= run.data.tags.items()
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.digest == job.fingerprint[:36]
     files = training.client.list_artifacts(challenger.trained.run_id)

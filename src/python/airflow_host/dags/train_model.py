@@ -90,7 +90,8 @@ def read_table() -> dict[str, Any]:
         steps = _steps()
         context = get_current_context()
         given = {name: context["params"].get(name) for name in PARAMS}
-        return asdict(steps.read_table(read_settings(), dag_run_id=context["run_id"], **given))
+        dag = {"dag_id": context["dag"].dag_id, "dag_run_id": context["run_id"]}
+        return asdict(steps.read_table(read_settings(), **dag, **given))
 
 
 @task(map_index_template="{{ candidate }}")

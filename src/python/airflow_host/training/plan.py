@@ -21,6 +21,7 @@ class Job:
     `margin`: by how much the champion must be beaten.
     `fingerprint`: SHA-256 of the table's bytes.
     `kind`: "classification" or "regression".
+    `dag_id`: Airflow's id of the DAG; None where an older release began the training.
     """
 
     dag_run_id: str
@@ -31,6 +32,7 @@ class Job:
     margin: float
     fingerprint: str
     kind: Kind
+    dag_id: str | None = None
 
 
 @dataclass(frozen=True)

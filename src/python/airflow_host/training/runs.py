@@ -42,8 +42,10 @@ _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scikit-learn", "skops")
 def tags(job: Job) -> dict[str, str]:
     """What tells, in MLflow, where a run or a version comes from."""
     found = {
+        "dag_id": job.dag_id,
         "dag_run_id": job.dag_run_id,
         "request_id": job.request_id,
+        "data_uri": source.public(job.data_uri),
         "data_fingerprint": job.fingerprint,
         "git_revision": release.describe(()).revision,
     }

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 def read_table(
     settings: TrainingSettings,
     *,
+    dag_id: str,
     dag_run_id: str,
     request_id: str | None = None,
     model_name: str | None = None,
@@ -45,6 +46,7 @@ def read_table(
     samples = sample(table.parse(content, place=place), target, place=place)
     halves = split(samples, place=place)
     job = Job(
+        dag_id=dag_id,
         dag_run_id=dag_run_id,
         request_id=request_id,
         model_name=model_name or settings.training_model_name,
