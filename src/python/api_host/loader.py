@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api_host import memory
 from api_host.registry import ModelVersion, Registry
 from api_host.store import Copy, Store
 
@@ -63,7 +64,9 @@ def warm_up() -> None:
 def _load(folder: Path, trusted: Collection[str], *, compiles: bool) -> "Model":
     from api_host.model import load  # noqa: PLC0415 - see warm_up
 
-    return load(folder, trusted, compiles=compiles)
+    model = load(folder, trusted, compiles=compiles)
+    memory.give_back()
+    return model
 
 
 def _describe(path: Path) -> "Description":
