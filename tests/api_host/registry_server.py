@@ -16,16 +16,21 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
 
 @dataclass
 class Registered:
-    """A registered model: the folder of each version, and its aliases."""
+    """A registered model: the folder of each version, and its aliases.
+
+    `tags`: of all versions.
+    """
 
     created: int = 1
     versions: dict[str, Path] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=lambda: {"promotion": "promoted"})
 
 
 class RegistryServer:
     """The registry.
 
+    `runs`: what MLflow answers of a run, by its id; of any other it has one metric.
     `status`: what everything answers, if set.
     `cut`: whether downloads of model files break off in the middle.
     `half_sent`, `go_on`: a download waits between the two, if `pause` is set.
@@ -33,6 +38,7 @@ class RegistryServer:
 
     def __init__(self) -> None:
         self.models: dict[str, Registered] = {}
+        self.runs: dict[str, Any] = {}
         self.status: int | None = None
         self.cut = False
         self.pause = False
@@ -147,7 +153,8 @@ def _answer(registry: RegistryServer, path: str, query: dict[str, str]) -> Any:
             ]
         }
     if path == "runs/get":
-        return {"run": {"data": {"metrics": [{"key": "accuracy", "value": 0.9}]}}}
+        known = {"data": {"metrics": [{"key": "accuracy", "value": 0.9}]}}
+        return {"run": registry.runs.get(query["run_id"], known)}
     name, version = query["name"], query["version"]
     model = registry.models[name]
     if path == "model-versions/get-download-uri":
@@ -159,7 +166,7 @@ def _answer(registry: RegistryServer, path: str, query: dict[str, str]) -> Any:
             "version": version,
             "creation_timestamp": model.created,
             "run_id": f"run-{version}",
-            "tags": [{"key": "promotion", "value": "promoted"}],
+            "tags": [{"key": name, "value": value} for name, value in model.tags.items()],
         }
     }
 

@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from structlog.contextvars import merge_contextvars
 
 from api_host import serve
+from api_host.limits import OwnLimits
 from api_host.model import Model
 from api_host.rpc import health
 from api_host.rpc.open_inference_pb2 import (
@@ -381,6 +382,37 @@ async def test_a_prediction_that_takes_too_long_is_refused(
         detail = await client.refused("ModelInfer", with_values(), late, "prediction-timeout")
         assert detail == "iris did not answer within 0.2 s"
         slow.go.set()
+
+
+async def test_a_model_may_have_limits_of_its_own(
+    registry: RegistryServer, with_grpc: ApiSettings, start: Start, models: Path, client: Client
+) -> None:
+    registry.promote("iris", models / "linear")
+    for limits, code, kind in (
+        (OwnLimits("iris", max_rows=1), StatusCode.INVALID_ARGUMENT, "too-many-rows"),
+        (
+            OwnLimits("iris", timeout_seconds=1e-9),
+            StatusCode.DEADLINE_EXCEEDED,
+            "prediction-timeout",
+        ),
+    ):
+        async with start(with_grpc.model_copy(update={"model_limits": (limits,)})) as http:
+            await until_served(http, "1")
+            await client.refused("ModelInfer", with_values(rows=2), code, kind)
+
+
+async def test_probabilities_are_an_output_that_may_be_named(
+    http: httpx.AsyncClient, client: Client
+) -> None:
+    request = with_values()
+    request.outputs.add(name="predict_proba")
+    request.outputs.add(name="predict")
+    answer = await client.ask("ModelInfer", request)
+    assert [output.name for output in answer.outputs] == ["predict_proba", "predict"]
+    assert list(answer.outputs[0].shape) == [1, 3]
+    plain = await http.post("/v1/models/iris/predict_proba", json={"rows": [ROW]})
+    values = answer.outputs[0].contents.fp64_contents
+    assert list(values) == pytest.approx(plain.json()["probabilities"][0])
 
 
 async def test_a_host_that_stops_answers_what_was_asked_and_waits_for_no_watcher(

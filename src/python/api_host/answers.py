@@ -148,20 +148,86 @@ class ModelEngine(msgspec.Struct, frozen=True):
     measured: list[EngineMeasurement]
 
 
+class ModelLimits(msgspec.Struct, frozen=True):
+    """What the model may be asked.
+
+    `waiting`: how many predictions of it may wait.
+    `batch_rows`: how many rows of waiting requests it predicts at once.
+    `max_rows`: how many rows a request may have.
+    `timeout_seconds`: how long a prediction may take.
+    """
+
+    waiting: int
+    batch_rows: int
+    max_rows: int
+    timeout_seconds: float
+
+
+class LineageData(msgspec.Struct, frozen=True):
+    """What a version learned from; null where it is not known.
+
+    `source`: where the data was, without passwords.
+    `fingerprint`: by which it is told from any other: of `train_model`, the SHA-256 of the file.
+    """
+
+    name: str | None
+    source: str | None
+    fingerprint: str | None
+    rows: int | None
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a version comes from; null where it is not known.
+
+    `run_id`: the run in MLflow that logged it.
+    `run_url`: where a browser shows that run.
+    `experiment_id`: of that run.
+    `git_revision`: of the program that trained it.
+    `dag_id`, `dag_run_id`: the run of Airflow's that trained it.
+    """
+
+    run_id: str | None
+    run_url: str | None
+    experiment_id: str | None
+    data: LineageData
+    git_revision: str | None
+    dag_id: str | None
+    dag_run_id: str | None
+
+
+class ModelProbabilities(msgspec.Struct, frozen=True):
+    """The probabilities that a model gives.
+
+    `classes`: what they are of, in their order; a list of these where it predicts several things.
+    `engine`: what answers for how many rows; null until they are asked for.
+    """
+
+    classes: list[Any] | None
+    engine: ModelEngine | None
+
+
 class ModelDescription(ModelSummary, frozen=True, kw_only=True):
     """What there is to know of a model; the last members only while it is served.
 
     `metrics`: what was measured when it was trained.
     `tags`: what was noted when it was registered.
     `example`: rows that were logged with it, which it can predict from.
+    `functions`: what it may be asked for: `predict`, and `predict_proba` if it has that.
     `engine`: what answers for how many rows.
+    `probabilities`: of `predict_proba`; null if it has none.
+    `lineage`: where it comes from.
+    `limits`: those that are in force for it.
     """
 
     signature: ModelSignature | UnsetType = UNSET
     metrics: dict[str, float | None] | UnsetType = UNSET
     tags: dict[str, str] | UnsetType = UNSET
     example: list[dict[str, Any] | list[Any]] | UnsetType = UNSET
+    functions: list[str] | UnsetType = UNSET
     engine: ModelEngine | UnsetType = UNSET
+    probabilities: ModelProbabilities | UnsetType | None = UNSET
+    lineage: Lineage | UnsetType = UNSET
+    limits: ModelLimits | UnsetType = UNSET
 
 
 class ModelName(msgspec.Struct, frozen=True):
@@ -179,6 +245,18 @@ class Predictions(msgspec.Struct, frozen=True):
 
     model: ModelName
     predictions: Any
+
+
+class Probabilities(msgspec.Struct, frozen=True):
+    """The probabilities that one version gives.
+
+    `classes`: what they are of, in their order; a list of these where it predicts several things.
+    `probabilities`: one of each class, a row.
+    """
+
+    model: ModelName
+    classes: list[Any] | None
+    probabilities: Any
 
 
 class Invocation(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from functools import partial
 
 import httpx
 from starlette.applications import Starlette
@@ -30,9 +31,11 @@ from api_host.extras import Extras
 from api_host.follower import Follower
 from api_host.host import Host
 from api_host.lanes import Lanes, Limits
+from api_host.limits import ModelLimits
 from api_host.links import Links, links_of
 from api_host.loader import Loader
 from api_host.metrics import metrics
+from api_host.probabilities import Probabilities
 from api_host.problems import AIRFLOW_AWAY, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from api_host.reference import openapi
 from api_host.registry import Registry
@@ -57,6 +60,13 @@ ROUTES = (
     Route("/v2/models/{name}/infer", inference.infer, methods=["POST"]),
     Route("/invocations", predictions.invoke, methods=["POST"]),
     Route("/v1/models/{name}/versions/{version}/predict", predictions.predict, methods=["POST"]),
+    Route("/v1/models/{name}@{alias}/predict_proba", predictions.predict_proba, methods=["POST"]),
+    Route("/v1/models/{name}/predict_proba", predictions.predict_proba, methods=["POST"]),
+    Route(
+        "/v1/models/{name}/versions/{version}/predict_proba",
+        predictions.predict_proba,
+        methods=["POST"],
+    ),
     Route("/", health.home),
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
@@ -128,6 +138,9 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
         checks = await stack.enter_async_context(httpx.AsyncClient(verify=trusted))
         threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="predict")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        limits = settings.limits
+        probabilities = Probabilities()
+        stack.push_async_callback(probabilities.stop)
         catalog = Catalog()
         registry = Registry(mlflow)
         store = Store.of(settings)
@@ -162,9 +175,16 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
                 username=settings.airflow_username,
                 password=settings.airflow_password.get_secret_value(),
             ),
-            lanes=Lanes(Limits(settings.api_max_waiting, settings.api_batch_rows), threads),
+            lanes=Lanes(partial(_lane_limits, limits), threads),
+            limits=limits,
+            probabilities=probabilities,
             threads=threads,
         )
+
+
+def _lane_limits(limits: ModelLimits, name: str) -> Limits:
+    of_model = limits.of(name)
+    return Limits(of_model.waiting, of_model.batch_rows)
 
 
 def _grpc(host: Host) -> AbstractAsyncContextManager[None]:

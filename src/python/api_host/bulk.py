@@ -12,9 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -36,7 +34,7 @@ from api_host.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
-from api_host.scoring import refuse
+from api_host.scoring import by_row, refuse
 from api_host.streams import Chunk, Limits, Outcome, Predicted, Reader, Refused, Writer
 from api_host.table import Table
 
@@ -76,9 +74,12 @@ def first_row(request: Request) -> int:
 
 
 class StreamOfPredictions(Response):
-    """The answer to a stream, which reads the request while it is sent."""
+    """The answer to a stream, which reads the request while it is sent.
 
-    def __init__(self, request: Request, served: Served) -> None:
+    `classes`: what the predictions of `served` are the probabilities of, if that is asked for.
+    """
+
+    def __init__(self, request: Request, served: Served, classes: list[Any] | None = None) -> None:
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             detail = f"the body is encoded as {encoding}: send it as it is"
@@ -88,7 +89,7 @@ class StreamOfPredictions(Response):
         form = next((each for each in wanted if each in _WRITERS), self._form)
         super().__init__(media_type=form)
         del self.headers["Content-Length"]
-        self._writer: Writer = _WRITERS[form]()
+        self._writer: Writer = _WRITERS[form](classes)
         self._row = first_row(request)
         self._holds = request.headers.get(DUPLEX) == HALF
         self._held = bytearray()
@@ -97,9 +98,11 @@ class StreamOfPredictions(Response):
         self._served = served
         self._host = host_of(request)
         settings = self._host.settings
+        limits = self._host.limits.of(served.version.name)
+        self._predict_seconds = limits.timeout_seconds
         self._limits = Limits(
             bytes=settings.api_max_body_bytes,
-            rows=settings.api_max_rows,
+            rows=limits.max_rows,
             seconds=settings.api_read_timeout_seconds,
         )
 
@@ -133,7 +136,7 @@ class StreamOfPredictions(Response):
         yield self._writer.end()
 
     async def _outcomes(self, chunk: Chunk) -> list[Outcome]:
-        seconds = self._host.settings.api_predict_timeout_seconds
+        seconds = self._predict_seconds
         try:
             async with asyncio.timeout(seconds):
                 return await self._predicted(chunk, 0, len(chunk))
@@ -152,7 +155,7 @@ class StreamOfPredictions(Response):
                 continue
             try:
                 predictions = await self._ask(part.table)
-                outcomes.append(Predicted(_by_row(predictions, part.stop - part.start)))
+                outcomes.append(Predicted(by_row(predictions, part.stop - part.start)))
             except Problem as problem:
                 if problem.kind is not PREDICTION_FAILED:
                     raise
@@ -245,16 +248,3 @@ def _split(start: int, stop: int) -> list[tuple[int, int]]:
 
 def _media_type(value: str) -> str:
     return value.partition(";")[0].strip().lower()
-
-
-def _by_row(predictions: Any, count: int) -> NDArray[Any]:
-    """The predictions, one a row; scikit-learn gives a list where it predicts several things."""
-    if isinstance(predictions, list) and all(isinstance(p, np.ndarray) for p in predictions):
-        values = np.empty(count, dtype=object)
-        values[:] = [list(row) for row in zip(*(p.tolist() for p in predictions), strict=True)]
-    else:
-        values = np.asarray(predictions)
-    if values.ndim == 0 or len(values) != count:
-        detail = f"the model gave {values.size} predictions for {count} rows"
-        raise Problem(PREDICTION_FAILED, detail)
-    return values

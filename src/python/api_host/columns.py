@@ -9,10 +9,18 @@ from numpy.typing import NDArray
 
 from api_host.answers import TensorMetadata
 from api_host.kinds import KINDS, Kind
-from api_host.problems import INVALID_INPUT, Mistake, Problem, invalid_input, pointer
+from api_host.probabilities import PREDICT, PREDICT_PROBA
+from api_host.problems import (
+    INVALID_INPUT,
+    PREDICTION_FAILED,
+    Mistake,
+    Problem,
+    invalid_input,
+    pointer,
+)
 from api_host.schema import Signature
 from api_host.table import Table
-from api_host.tensors import Tensor, datatype
+from api_host.tensors import Tensor, Wanted, datatype
 
 INPUT = "input-0"
 OUTPUT = "output-{}"
@@ -37,6 +45,32 @@ def to_arrays(predictions: Any) -> dict[str, NDArray[Any]]:
     )
     arrays = predictions if several else [predictions]
     return {OUTPUT.format(index): np.asarray(array) for index, array in enumerate(arrays)}
+
+
+def functions_of(outputs: Sequence[Wanted]) -> tuple[str, ...]:
+    """Which functions of a model give the outputs that are wanted: MLServer names them so."""
+    names = {output.name for output in outputs}
+    if PREDICT_PROBA not in names:
+        return (PREDICT,)
+    return (PREDICT_PROBA,) if len(names) == 1 else (PREDICT, PREDICT_PROBA)
+
+
+def to_outputs(predictions: Mapping[str, Any], outputs: Sequence[Wanted]) -> dict[str, Any]:
+    """The outputs by name, also those of MLServer's names if any are named. Raises `Problem`.
+
+    `predictions`: of each function that was asked.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    if PREDICT in predictions:
+        found = to_arrays(predictions[PREDICT])
+        if outputs and len(found) == 1:
+            found[PREDICT] = found[OUTPUT.format(0)]
+    if PREDICT_PROBA in predictions:
+        if isinstance(predictions[PREDICT_PROBA], list):
+            detail = f"the model predicts several things: POST /v1/models/NAME/{PREDICT_PROBA}"
+            raise Problem(PREDICTION_FAILED, detail)
+        found[PREDICT_PROBA] = np.asarray(predictions[PREDICT_PROBA])
+    return found
 
 
 def describe_inputs(signature: Signature | None) -> list[TensorMetadata]:

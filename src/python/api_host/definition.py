@@ -22,7 +22,7 @@ def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
         max_body_bytes=None,  # A stream may have any length; for all else the host has a limit.
         # The host itself answers when its time is up; a proxy must not be quicker.
         timeout_seconds=settings.api_read_timeout_seconds
-        + settings.api_predict_timeout_seconds
+        + settings.limits.longest_seconds
         + SECONDS_TO_ANSWER,
         further_ports=() if settings.api_grpc_port is None else (settings.api_grpc_port,),
     )

@@ -11,7 +11,9 @@ from api_host.catalog import Catalog
 from api_host.extras import Extras
 from api_host.follower import Follower
 from api_host.lanes import Lanes
+from api_host.limits import ModelLimits
 from api_host.links import Links
+from api_host.probabilities import Probabilities
 from api_host.settings import ApiSettings
 
 
@@ -24,6 +26,8 @@ class Host:
     `extras`: further versions, loaded when they are asked for.
     `links`: how the other servers are.
     `airflow`: the client of Airflow.
+    `probabilities`: what answers for those of models.
+    `limits`: what each model may be asked.
     `lanes`: the ways to the models.
     `threads`: where predictions run, so that nothing else waits for them.
     """
@@ -34,6 +38,8 @@ class Host:
     extras: Extras
     links: Links
     airflow: AirflowClient
+    probabilities: Probabilities
+    limits: ModelLimits
     lanes: Lanes
     threads: Executor
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -176,9 +176,12 @@ class Lane:
 
 
 class Lanes:
-    """The lanes of all models that are in memory."""
+    """The lanes of all models that are in memory.
 
-    def __init__(self, limits: Limits, threads: Executor) -> None:
+    `limits`: gives those of a model by its name.
+    """
+
+    def __init__(self, limits: Callable[[str], Limits], threads: Executor) -> None:
         self._limits = limits
         self._threads = threads
         self._lanes: WeakKeyDictionary[Served, Lane] = WeakKeyDictionary()
@@ -187,5 +190,7 @@ class Lanes:
         """The lane of a model."""
         lane = self._lanes.get(served)
         if lane is None:
-            lane = self._lanes[served] = Lane(served, self._limits, self._threads)
+            lane = self._lanes[served] = Lane(
+                served, self._limits(served.version.name), self._threads
+            )
         return lane

@@ -9,7 +9,7 @@ import structlog
 
 from api_host import metrics
 from api_host.settings import ApiSettings
-from api_host.store import BrokenCopyError, Store
+from api_host.store import BrokenCopyError, Copy, Store
 from hostkit.doctor import airflow, api, machine, mlflow
 from hostkit.doctor.connection import Target
 from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk
@@ -50,7 +50,8 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
         Walk(
             "models",
             f"copies in {settings.state_directory} ({loaded.place('STATE_DIRECTORY')})",
-            (Step("copies", partial(_copies, settings)),),
+            (Step("copies", partial(_copies, settings)), Step("limits", partial(_limits, loaded))),
+            independent=True,
         ),
         api.walk(Target(itself, loaded)),
     )
@@ -80,6 +81,24 @@ def _copies(settings: ApiSettings) -> str:
         raise NothingToCheck("none yet: they are downloaded from MLflow")
     whole = [copy for copy in found if not isinstance(copy, BrokenCopyError)]
     return ", ".join(f"{copy.version.name} version {copy.version.version}" for copy in whole)
+
+
+def _limits(loaded: Loaded[ApiSettings]) -> str:
+    """Whether limits are given to models that are here."""
+    settings = loaded.settings
+    limited = [own.name for own in settings.model_limits]
+    if not limited:
+        raise NothingToCheck("no model has limits of its own")
+    others = [name for name in limited if name not in settings.model_names]
+    if settings.model_names and others:
+        raise Fault(
+            f"{', '.join(others)}: has limits, and is not in MODEL_NAMES",
+            "The name is misspelt, or the model is no longer served.",
+            f"Correct {loaded.place('MODEL_LIMITS')}, or {loaded.place('MODEL_NAMES')}.",
+        )
+    found = Store.of(settings).check(settings.model_alias)
+    here = {copy.version.name for copy in found if isinstance(copy, Copy)}
+    return ", ".join(name if name in here else f"{name} (no such model yet)" for name in limited)
 
 
 class Links:

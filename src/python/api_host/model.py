@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
 from api_host.errors import ModelRefusedError
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
+from api_host.probabilities import PREDICT, PREDICT_PROBA
 from api_host.schema import Signature, compile_signature
 from api_host.table import Natural, Table
 
@@ -134,6 +135,9 @@ class Model:
     `trial`: how it did on them; None if there are none.
     `parameters`: what it says of the `params` of a request.
     `engines`: what predicts: itself, or a faster equivalent.
+    `function`: of the estimator, which is what it predicts.
+    `classes`: what its probabilities are of, in their order; None if it has none.
+    `probabilities`: makes the model that predicts them; None if it has none, or is that itself.
     """
 
     signature: Signature | None
@@ -143,6 +147,9 @@ class Model:
     trial: Trial | None
     engines: Engines
     parameters: Parameters = UNKNOWN
+    function: str = PREDICT
+    classes: list[Any] | None = None
+    probabilities: "ModelOfProbabilities | None" = None
 
     @property
     def joins(self) -> bool:
@@ -177,7 +184,7 @@ def load(folder: Path, trusted: Collection[str] = (), *, compiles: bool = True) 
     signature = compile_signature(described.inputs)
     example = _example(folder / description.example) if description.example else []
     trial = _try(getattr(estimator, function), signature, example) if example else None
-    return Model(
+    model = Model(
         signature,
         _decoded(described.inputs),
         _decoded(described.outputs),
@@ -185,7 +192,48 @@ def load(folder: Path, trusted: Collection[str] = (), *, compiles: bool = True) 
         trial,
         _engines(estimator, function, signature, example, wanted=compiles),
         compile_parameters(described.params),
+        function,
     )
+    if not hasattr(estimator, PREDICT_PROBA):
+        return model
+    model = replace(model, classes=_classes(estimator))
+    if function == PREDICT_PROBA:
+        return model
+    return replace(model, probabilities=ModelOfProbabilities(model, estimator, compiles=compiles))
+
+
+class ModelOfProbabilities:
+    """Makes a model that predicts the probabilities of the classes that another one predicts."""
+
+    def __init__(self, model: Model, estimator: Any, *, compiles: bool) -> None:
+        self._model = replace(model, function=PREDICT_PROBA)
+        self._estimator = estimator
+        self._compiles = compiles
+
+    def as_it_is(self) -> Model:
+        """It answers one request after the other, as nothing is known of it yet."""
+        engines = Engines(self._estimator.predict_proba, "an engine is being looked for")
+        return replace(self._model, engines=engines, trial=None)
+
+    def compiled(self) -> Model:
+        """It was tried on its example, and a faster equivalent was looked for: that takes time."""
+        model, predict = self._model, self._estimator.predict_proba
+        engines = _engines(
+            self._estimator,
+            PREDICT_PROBA,
+            model.signature,
+            model.example,
+            wanted=self._compiles,
+            like=model.engines,
+        )
+        trial = _try(predict, model.signature, model.example) if model.example else None
+        return replace(model, engines=engines, trial=trial)
+
+
+def _classes(estimator: Any) -> list[Any]:
+    """Of several things predicted, a list for each."""
+    classes = estimator.classes_
+    return [each.tolist() for each in classes] if isinstance(classes, list) else classes.tolist()
 
 
 def _engines(
@@ -195,13 +243,17 @@ def _engines(
     example: list[Any],
     *,
     wanted: bool,
+    like: Engines | None = None,
 ) -> Engines:
     rows, form = np.zeros((1, 0)), None
     if signature is not None and signature.numeric:
         form = signature.form
         given = signature.from_rows(example).matrix if example else None
         rows = np.zeros((1, len(signature.columns))) if given is None else given
-    return compile_model(estimator, function, wanted=wanted, example=rows, natural=form)
+    engine = like.engine if like else None
+    return compile_model(
+        estimator, function, wanted=wanted, example=rows, natural=form, like=engine
+    )
 
 
 def _example(path: Path) -> list[Any]:

@@ -1,6 +1,6 @@
 """Streams of JSON lines: a row a line in, a record a line out."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from api_host.problems import (
     pointer,
 )
 from api_host.schema import Signature
-from api_host.streams import CHUNK_ROWS, Chunk, Limits, Outcome, Refused, arriving
+from api_host.streams import Chunk, Limits, Outcome, Refused, arriving
 from api_host.table import Table
 
 NDJSON = "application/x-ndjson"
@@ -40,10 +40,10 @@ class LineReader:
         self._block_bytes = min(CHUNK_BYTES, limits.bytes)
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """The rows, at most `CHUNK_ROWS` at once, and no later than they are here."""
+        """The rows, at most `chunk_rows` at once, and no later than they are here."""
         while first := await self._first_line():
             block = bytes(self._feed.buffer[: max(first, self._block_bytes)])
-            *whole, part = block.split(b"\n", CHUNK_ROWS)
+            *whole, part = block.split(b"\n", self._limits.chunk_rows)
             await self._feed.take(len(block) - len(part))
             lines = [line for line in whole if line.strip()]
             if lines:
@@ -117,26 +117,39 @@ class _Prediction(msgspec.Struct):
     prediction: Any
 
 
+class _Probabilities(msgspec.Struct):
+    row: int
+    classes: msgspec.Raw
+    probabilities: Any
+
+
 class _Refusal(msgspec.Struct):
     row: int
     problem: ProblemDocument
 
 
 class LineWriter:
-    """Writes `{"row": 7, "prediction": ...}`, or `problem` where a row cannot be predicted."""
+    """Writes `{"row": 7, "prediction": ...}`, or `problem` where a row cannot be predicted.
 
-    def __init__(self) -> None:
+    `classes`: what predictions are the probabilities of, if they are: then a line has both.
+    """
+
+    def __init__(self, classes: list[Any] | None = None) -> None:
         self._encoder = msgspec.json.Encoder()
+        self._record: Callable[[int, Any], _Prediction | _Probabilities] = _Prediction
+        if classes is not None:
+            raw = msgspec.Raw(self._encoder.encode(classes))
+            self._record = lambda row, values: _Probabilities(row, raw, values)
 
     def records(self, first_row: int, outcomes: Sequence[Outcome]) -> bytes:
         """A line for each row."""
-        lines: list[_Prediction | _Refusal] = []
+        lines: list[_Prediction | _Probabilities | _Refusal] = []
         row = first_row
         for outcome in outcomes:
             if isinstance(outcome, Refused):
                 lines.append(_Refusal(row, outcome.problem.document()))
             else:
-                lines += map(_Prediction, range(row, row + len(outcome)), outcome.values.tolist())
+                lines += map(self._record, range(row, row + len(outcome)), outcome.values.tolist())
             row += len(outcome)
         return self._encoder.encode_lines(lines)
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -12,7 +13,10 @@ from starlette.responses import Response
 
 from api_host import metrics
 from api_host.answers import (
+    Lineage,
     ModelDescription,
+    ModelLimits,
+    ModelProbabilities,
     Models,
     ModelSignature,
     ModelSummary,
@@ -23,6 +27,9 @@ from api_host.catalog import Catalog, Served
 from api_host.documents import json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
+from api_host.lanes import Lane
+from api_host.lineage import lineage_of
+from api_host.probabilities import PREDICT, PREDICT_PROBA
 from api_host.problems import (
     AMBIGUOUS_MODEL,
     MODEL_REFUSED,
@@ -32,11 +39,12 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
+from api_host.registry import ModelVersion
 
 if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.
     from api_host.scoring import Question
 
-Function: TypeAlias = Literal["score", "invoke", "infer"]
+Function: TypeAlias = Literal["score", "weigh", "invoke", "infer"]
 
 T = TypeVar("T")
 
@@ -75,7 +83,11 @@ async def get_model(request: Request) -> Response:
         metrics=dict(served.version.metrics),
         tags=served.version.tags,
         example=served.model.example,
+        functions=_functions(served),
         engine=served.model.engines.document(),
+        probabilities=_probabilities(host, served),
+        lineage=_lineage(host, served.version),
+        limits=ModelLimits(**asdict(host.limits.of(name))),
     )
     return json_response(description)
 
@@ -92,6 +104,21 @@ async def predict(request: Request) -> Response:
     if bulk.is_stream(request.headers):
         return bulk.StreamOfPredictions(request, served)
     return await answer(request, served, "score")
+
+
+async def predict_proba(request: Request) -> Response:
+    """`POST /v1/models/{name}/predict_proba`, also by alias and by version."""
+    host = host_of(request)
+    served = await find(host, **request.path_params)
+    from api_host import bulk  # noqa: PLC0415 - see predict
+
+    request.state.served = served.version
+    if request.url.query:
+        bulk.first_row(request)
+    served = host.probabilities.of(served)
+    if bulk.is_stream(request.headers):
+        return bulk.StreamOfPredictions(request, served, served.model.classes)
+    return await answer(request, served, "weigh")
 
 
 async def invoke(request: Request) -> Response:
@@ -165,13 +192,19 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import scoring  # noqa: PLC0415
 
-    ask = {"score": scoring.score, "invoke": scoring.invoke, "infer": scoring.infer}[function]
+    ask = {
+        "score": scoring.score,
+        "weigh": scoring.weigh,
+        "invoke": scoring.invoke,
+        "infer": scoring.infer,
+    }[function]
+    limits = host.limits.of(served.version.name)
     return await respond(
         host,
         served,
-        partial(ask, served, body, request.headers, most_rows=host.settings.api_max_rows),
+        partial(ask, served, body, request.headers, most_rows=limits.max_rows),
         size=len(body),
-        seconds=host.settings.api_predict_timeout_seconds,
+        seconds=limits.timeout_seconds,
         wait=partial(_while_wanted, request),
     )
 
@@ -220,19 +253,38 @@ async def _respond(
     loop = asyncio.get_running_loop()
     question = await loop.run_in_executor(host.threads, read) if size > SMALL_BODY else read()
     rows = len(question.table)
-    lane = host.lanes.of(served)
-    try:
-        predictions = lane.predict_now(question.table)
-        if predictions is None:
-            predictions = await wait(lane.predict(question.table, seconds))
-    except (Problem, ClientDisconnect):
-        raise
-    except Exception as error:
-        raise question.refuse(error) from error
+    if question.functions:
+        predictions: Any = {
+            function: await _ask(_lane(host, served, function), question, seconds, wait)
+            for function in question.functions
+        }
+    else:
+        predictions = await _ask(host.lanes.of(served), question, seconds, wait)
     metrics.note_rows(served.version, rows)
     if rows > FEW_ROWS:
         return await loop.run_in_executor(host.threads, question.answer, predictions)
     return question.answer(predictions)
+
+
+def _lane(host: Host, served: Served, function: str) -> Lane:
+    return host.lanes.of(host.probabilities.of(served) if function == PREDICT_PROBA else served)
+
+
+async def _ask(
+    lane: Lane,
+    question: "Question[Any]",
+    seconds: float,
+    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+) -> Any:
+    try:
+        predictions = lane.predict_now(question.table)
+        if predictions is not None:
+            return predictions
+        return await wait(lane.predict(question.table, seconds))
+    except (Problem, ClientDisconnect):
+        raise
+    except Exception as error:
+        raise question.refuse(error) from error
 
 
 async def _while_wanted(request: Request, predictions: Coroutine[Any, Any, T]) -> T:
@@ -252,6 +304,23 @@ async def _while_wanted(request: Request, predictions: Coroutine[Any, Any, T]) -
 async def _departure(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _functions(served: Served) -> list[str]:
+    return [PREDICT] if served.model.classes is None else [PREDICT, PREDICT_PROBA]
+
+
+def _probabilities(host: Host, served: Served) -> ModelProbabilities | None:
+    if served.model.classes is None:
+        return None
+    known = host.probabilities.known(served)
+    engine = known.model.engines.document() if known else None
+    return ModelProbabilities(served.model.classes, engine)
+
+
+def _lineage(host: Host, version: ModelVersion) -> Lineage:
+    url = host.settings.mlflow_tracking_uri
+    return lineage_of(version.run_id, version.tags, version.run, url)
 
 
 def registry_state(catalog: Catalog) -> RegistryState:

@@ -53,6 +53,7 @@ INVALID_INPUT = Kind("invalid-input", 422, "The input does not answer what the m
 INVALID_TRAINING = Kind("invalid-training", 422, "The training cannot be started like this")
 PREDICTION_FAILED = Kind("prediction-failed", 422, "The model could not predict from this input")
 MODEL_REFUSED = Kind("model-refused", 422, "This model is not one that this host loads")
+NO_PROBABILITIES = Kind("no-probabilities", 422, "This model gives no probabilities")
 INTERNAL = Kind("internal", 500, "Something went wrong here")
 NO_MODEL = Kind("no-model", 503, "No model is served yet")
 OVERLOADED = Kind("overloaded", 503, "More is asked of the model than it can answer")

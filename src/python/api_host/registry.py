@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
+from api_host.lineage import DatasetInput, Run, read_run
 
 PAGE_SIZE = "1000"
 LONGEST_QUOTE = 200
@@ -38,6 +39,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     `run_id`: the run that logged it; empty if none did.
     `metrics`: what was measured when it was trained.
     `tags`: what was noted when it was registered.
+    `run`: what is known of that run.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     run_id: str
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
+    run: Run = Run()
 
     @property
     def key(self) -> str:
@@ -90,12 +93,23 @@ class _Metric(msgspec.Struct):
     value: float
 
 
+class _RunInfo(msgspec.Struct):
+    experiment_id: str | None = None
+
+
 class _RunData(msgspec.Struct):
     metrics: list[_Metric] = []
+    tags: list[_Tag] = []
+
+
+class _RunInputs(msgspec.Struct):
+    dataset_inputs: list[DatasetInput] = []
 
 
 class _Run(msgspec.Struct):
-    data: _RunData
+    info: _RunInfo = msgspec.field(default_factory=_RunInfo)
+    data: _RunData = msgspec.field(default_factory=_RunData)
+    inputs: _RunInputs = msgspec.field(default_factory=_RunInputs)
 
 
 class _RunAnswer(msgspec.Struct):
@@ -131,16 +145,22 @@ class Registry:
             token = {"page_token": page.next_page_token}
 
     async def version(self, name: str, version: str) -> ModelVersion:
-        """What the registry knows of one version, with the metrics of its training."""
+        """What the registry knows of one version and of its training."""
         answer = await self._get("model-versions/get", _VersionAnswer, name=name, version=version)
         found = answer.model_version
+        run = await self._run(found.run_id) if found.run_id else _Run()
         return ModelVersion(
             name,
             found.version,
             found.creation_timestamp,
             found.run_id,
-            await self._metrics(found.run_id) if found.run_id else {},
+            {metric.key: metric.value for metric in run.data.metrics},
             {tag.key: tag.value for tag in found.tags},
+            read_run(
+                run.info.experiment_id,
+                {tag.key: tag.value for tag in run.data.tags},
+                run.inputs.dataset_inputs,
+            ),
         )
 
     async def files(self, version: ModelVersion) -> "RemoteFiles":
@@ -159,12 +179,11 @@ class Registry:
             )
         return RemoteFiles(self._client, uri.path.strip("/"))
 
-    async def _metrics(self, run_id: str) -> dict[str, float]:
+    async def _run(self, run_id: str) -> _Run:
         try:
-            answer = await self._get("runs/get", _RunAnswer, run_id=run_id)
+            return (await self._get("runs/get", _RunAnswer, run_id=run_id)).run
         except NotRegisteredError:  # Runs may be deleted while their models serve on.
-            return {}
-        return {metric.key: metric.value for metric in answer.run.data.metrics}
+            return _Run()
 
     async def _get(self, path: str, answer: type[Answer], **parameters: str) -> Answer:
         async with _translated(self._client):

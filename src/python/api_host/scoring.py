@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from api_host import codecs, columns, invocations, tensors, tensors_json
-from api_host.answers import ModelName, Predictions
+from api_host.answers import ModelName, Predictions, Probabilities
 from api_host.catalog import Served
 from api_host.enforcement import invalid
+from api_host.probabilities import PREDICT
 from api_host.problems import PREDICTION_FAILED, Problem, too_many_rows
 from api_host.table import Table
 
@@ -25,13 +28,15 @@ class Question(Generic[Answer]):
     """A prediction that is asked for.
 
     `table`: the rows.
-    `answer`: makes the answer of the predictions.
+    `answer`: makes the answer of the predictions; if `functions` are named, of those of each.
     `refuse`: makes the problem of what the model raised: it is a stranger's, and so is the input.
+    `functions`: of the model, that are asked; none for that which it is served for.
     """
 
     table: Table
     answer: Callable[[Any], Answer]
     refuse: Callable[[Exception], Problem]
+    functions: tuple[str, ...] = ()
 
 
 def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
@@ -47,6 +52,20 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     return Question(table, answer, refuse)
 
 
+def weigh(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
+    """What `/v1/models/{name}/predict_proba` is asked. Raises `Problem`."""
+    content_type = headers.get("Content-Type", "")
+    table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
+    version, classes = served.version, served.model.classes
+
+    def answer(predictions: Any) -> Response:
+        rows = by_row(predictions, len(table))
+        document = Probabilities(ModelName(version.name, version.version), classes, rows)
+        return Response(msgspec.json.encode(document, enc_hook=_as_list), media_type=JSON)
+
+    return Question(table, answer, refuse)
+
+
 def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
     """What `/v2/models/{name}/infer` is asked. Raises `Problem`."""
     question, table = _numbers(served, body, headers, most_rows) or _tensors(
@@ -54,11 +73,14 @@ def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     )
     version = served.version
 
+    functions = columns.functions_of(question.outputs) if question.outputs else ()
+
     def answer(predictions: Any) -> Response:
-        outputs = columns.to_arrays(predictions)
+        by_name = predictions if functions else {PREDICT: predictions}
+        outputs = columns.to_outputs(by_name, question.outputs)
         return tensors_json.encode(outputs, question, version.name, version.version)
 
-    return Question(table, answer, refuse)
+    return Question(table, answer, refuse, functions)
 
 
 def _tensors(
@@ -97,6 +119,19 @@ def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> 
 def refuse(error: Exception) -> Problem:
     """What is said of an error that a model raised: it is a stranger's, and so is the input."""
     return Problem(PREDICTION_FAILED, f"the model says: {error}")
+
+
+def by_row(predictions: Any, count: int) -> NDArray[Any]:
+    """The predictions, one a row; scikit-learn gives a list where it predicts several things."""
+    if isinstance(predictions, list) and all(isinstance(p, np.ndarray) for p in predictions):
+        values = np.empty(count, dtype=object)
+        values[:] = [list(row) for row in zip(*(p.tolist() for p in predictions), strict=True)]
+    else:
+        values = np.asarray(predictions)
+    if values.ndim == 0 or len(values) != count:
+        detail = f"the model gave {values.size} predictions for {count} rows"
+        raise Problem(PREDICTION_FAILED, detail)
+    return values
 
 
 def _as_list(array: Any) -> Any:

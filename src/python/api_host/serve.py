@@ -114,7 +114,7 @@ def server_config(settings: ApiSettings, listener: socket.socket) -> Config:
     config.include_server_header = False
     # Whoever is still sending or waiting when this host stops is answered all the same.
     config.graceful_timeout = (
-        settings.api_read_timeout_seconds + settings.api_predict_timeout_seconds
+        settings.api_read_timeout_seconds + settings.limits.longest_seconds
     ) * SECONDS
     config.startup_timeout = 2 * RECOVERY_SECONDS
     config.keep_alive_timeout = 75 * SECONDS

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
 
+from api_host.limits import Limits, ModelLimits, OwnLimits, read_limits
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
@@ -26,6 +27,14 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Names with commas between them."""
+
+
+def _read_limits(value: object) -> object:
+    return read_limits(value) if isinstance(value, str) else value
+
+
+LimitsOfModels = Annotated[tuple[OwnLimits, ...], BeforeValidator(_read_limits)]
+"""The limits that models have for themselves, with commas between the models."""
 
 
 class ApiSettings(Settings):
@@ -117,6 +126,11 @@ class ApiSettings(Settings):
         description="How many versions that were asked for by number or alias stay loaded.",
         examples=["4"],
     )
+    model_limits: LimitsOfModels = Field(
+        default=(),
+        description="Limits of single models, with commas; what is not named is as for all.",
+        examples=["forest waiting=64 batch_rows=200 max_rows=1000 timeout_seconds=5"],
+    )
     api_max_body_bytes: PositiveInt = Field(
         default=16 * MEBIBYTE,
         description="Largest body of a request, in bytes.",
@@ -146,6 +160,17 @@ class ApiSettings(Settings):
     api_predict_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a prediction may take.", examples=["30"]
     )
+
+    @property
+    def limits(self) -> ModelLimits:
+        """What each model may be asked."""
+        of_all = Limits(
+            waiting=self.api_max_waiting,
+            batch_rows=self.api_batch_rows,
+            max_rows=self.api_max_rows,
+            timeout_seconds=self.api_predict_timeout_seconds,
+        )
+        return ModelLimits(of_all, self.model_limits)
 
     @model_validator(mode="after")
     def _refuse_one_port_for_two(self) -> Self:

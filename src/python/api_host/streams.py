@@ -28,6 +28,11 @@ class Limits:
     rows: int
     seconds: float
 
+    @property
+    def chunk_rows(self) -> int:
+        """How many rows are predicted and answered at once."""
+        return min(CHUNK_ROWS, self.rows)
+
 
 class Chunk(Protocol):
     """Some rows in a row."""
@@ -43,7 +48,7 @@ class Reader(Protocol):
     """Reads a form of stream."""
 
     def chunks(self) -> AsyncIterator[Chunk]:
-        """The rows, at most `CHUNK_ROWS` at once. Raises `Problem` where nothing can follow."""
+        """The rows, at most `chunk_rows` at once. Raises `Problem` where nothing can follow."""
 
 
 @dataclass(frozen=True)

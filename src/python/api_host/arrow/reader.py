@@ -20,7 +20,7 @@ from api_host.problems import (
     too_many_rows,
 )
 from api_host.schema import Signature
-from api_host.streams import CHUNK_ROWS, Chunk, Limits, arriving
+from api_host.streams import Chunk, Limits, arriving
 from api_host.table import Table
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -41,7 +41,7 @@ class BatchReader:
         self._dictionary_bytes: dict[int, int] = {}
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """The rows, at most `CHUNK_ROWS` at once; a new record batch begins a new chunk."""
+        """The rows, at most `chunk_rows` at once; a new record batch begins a new chunk."""
         first = await self._message()
         if first is None or not isinstance(first[0], tuple):
             raise broken("it does not begin with a schema")
@@ -54,8 +54,8 @@ class BatchReader:
             elif isinstance(content, Batch):
                 self._check_rows(content)
                 columns = open_columns(self._fields, content, body, self._dictionaries)
-                for start in range(0, content.rows, CHUNK_ROWS):
-                    stop = min(start + CHUNK_ROWS, content.rows)
+                for start in range(0, content.rows, self._limits.chunk_rows):
+                    stop = min(start + self._limits.chunk_rows, content.rows)
                     yield _Rows(self._fields, columns, start, stop, self._signature)
             else:
                 raise broken("it has two schemas")

@@ -37,17 +37,22 @@ class _Kind:
 
 
 class BatchWriter:
-    """Writes a record batch a chunk. The first one says what all predictions are."""
+    """Writes a record batch a chunk. The first one says what all predictions are.
 
-    def __init__(self) -> None:
+    `classes`: what predictions are the probabilities of, if they are: then the column is
+        `probabilities`, and the metadata of the schema have the classes as JSON.
+    """
+
+    def __init__(self, classes: list[Any] | None = None) -> None:
         self._kind: _Kind | None = None
+        self._classes = classes
 
     def records(self, first_row: int, outcomes: Sequence[Outcome]) -> bytes:
         """A record batch; a row that cannot be predicted has a `problem`, as JSON."""
         schema = b""
         if self._kind is None:
             self._kind = _kind_of_first(outcomes)
-            schema = _schema(self._kind)
+            schema = _schema(self._kind, self._classes)
         rows = sum(map(len, outcomes))
         valid, values = _predictions(outcomes, self._kind)
         body = _Body(rows)
@@ -68,7 +73,7 @@ class BatchWriter:
 
     def end(self) -> bytes:
         """The mark of the end."""
-        return (b"" if self._kind else _schema(_Kind(_TEXT))) + _END
+        return (b"" if self._kind else _schema(_Kind(_TEXT), self._classes)) + _END
 
 
 def _problems(outcomes: Sequence[Outcome]) -> list[str | None]:
@@ -204,20 +209,33 @@ def _packed(truths: NDArray[Any]) -> bytes:
     return np.packbits(truths, bitorder="little").tobytes()
 
 
-def _schema(kind: _Kind) -> bytes:
+def _schema(kind: _Kind, classes: list[Any] | None) -> bytes:
     builder = Builder()
+    name = "prediction" if classes is None else "probabilities"
     if kind.width:
         item = _field(builder, "item", kind.dtype)
         children = _offsets(builder, [item])
-        prediction = _list_field(builder, "prediction", kind.width, children)
+        prediction = _list_field(builder, name, kind.width, children)
     else:
-        prediction = _field(builder, "prediction", kind.dtype)
+        prediction = _field(builder, name, kind.dtype)
     row = _field(builder, "row", np.dtype(np.int64))
     problem = _field(builder, "problem", _TEXT)
     fields = _offsets(builder, [row, prediction, problem])
-    builder.StartObject(2)
+    metadata = None if classes is None else _offsets(builder, [_note(builder, classes)])
+    builder.StartObject(3)
     builder.PrependUOffsetTRelativeSlot(1, fields, 0)
+    if metadata is not None:
+        builder.PrependUOffsetTRelativeSlot(2, metadata, 0)
     return _message(builder, Header.SCHEMA, builder.EndObject(), b"")
+
+
+def _note(builder: Builder, classes: list[Any]) -> int:
+    key = builder.CreateString("classes")
+    value = builder.CreateString(msgspec.json.encode(classes).decode())
+    builder.StartObject(2)
+    builder.PrependUOffsetTRelativeSlot(0, key, 0)
+    builder.PrependUOffsetTRelativeSlot(1, value, 0)
+    return int(builder.EndObject())
 
 
 def _field(builder: Builder, name: str, dtype: np.dtype[Any]) -> int:

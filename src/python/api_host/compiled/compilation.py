@@ -44,6 +44,7 @@ def compile_model(
     wanted: bool,
     example: Matrix,
     natural: Form | None,
+    like: Engine | None = None,
 ) -> Engines:
     """The engines of a fitted estimator, whatever it is: what goes wrong leaves the original.
 
@@ -51,6 +52,7 @@ def compile_model(
     `wanted`: whether a faster equivalent is looked for.
     `example`: rows that it can predict from.
     `natural`: makes what it takes of rows; None where they are not numbers.
+    `like`: of another function of the same estimator, whose memory is shared.
     """
     original: Original = getattr(estimator, function)
     if not wanted:
@@ -62,7 +64,7 @@ def compile_model(
         return original(natural(matrix))
 
     try:
-        engine = find_equivalent(estimator, function, _dtypes(natural(example[:1])))
+        engine = find_equivalent(estimator, function, _dtypes(natural(example[:1])), like)
         with threadpool_limits(1):  # As many as there are may wait for cores that others use.
             samples = _samples(engine, asked, example, natural)
             rows = prove(engine, asked, samples)

@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
-from api_host.compiled.engines import Answers, NoEngineError
+from api_host.compiled.engines import Answers, Engine, NoEngineError
 from api_host.compiled.kernels import compile_linear
 from api_host.compiled.preparation import Preparation
 from api_host.compiled.trees import Ensemble, read_ensemble
@@ -24,6 +24,7 @@ class Equivalent:
     `prepare`: what the pipeline does.
     `kernel`: what the model does.
     `preparation`, `ensemble`: what the two were made from, to choose rows that try them.
+    `scores`: the sums of the ensemble's leaves, from which functions make their answers.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Equivalent:
     kernel: Callable[[NDArray[Any]], Answers | None]
     preparation: Preparation
     ensemble: Ensemble | None = None
+    scores: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
 
     def predict(self, matrix: Matrix) -> Answers | None:
         """What the original would say; None where only the original can answer, or refuse."""
@@ -48,12 +50,18 @@ class Equivalent:
         return values[np.isfinite(values)]
 
 
-def find_equivalent(estimator: Any, function: str, dtypes: Sequence[np.dtype[Any]]) -> Equivalent:
+def find_equivalent(
+    estimator: Any,
+    function: str,
+    dtypes: Sequence[np.dtype[Any]],
+    like: Engine | None = None,
+) -> Equivalent:
     """The equivalent of a function of a fitted estimator, not proven yet.
 
     Raises `NoEngineError`, or whatever an estimator that we do not know well gives rise to.
 
     `dtypes`: of the columns, as the original takes them.
+    `like`: of another function of the same estimator, whose trees are shared.
     """
     steps, model = _unfold(estimator)
     preparation = Preparation.nothing(len(dtypes), _precision(dtypes, steps))
@@ -63,15 +71,18 @@ def find_equivalent(estimator: Any, function: str, dtypes: Sequence[np.dtype[Any
     if kernel is not None:
         prepare = preparation.compile(takes_gaps=False)
         return Equivalent("numpy", prepare, kernel, preparation)
-    ensemble = read_ensemble(model)
+    shared = like if isinstance(like, Equivalent) else None
+    ensemble = shared.ensemble if shared else read_ensemble(model)
     if ensemble is None:
         raise NoEngineError(f"a {type(model).__name__} has no faster equivalent")
     # Imported here: linear models do without its 22 MB.
-    from api_host.compiled.onnx_trees import compile_trees  # noqa: PLC0415
+    from api_host.compiled.onnx_trees import answer_of_trees, open_trees  # noqa: PLC0415
 
-    trees = _widened(compile_trees(ensemble, model, function), preparation.dtype)
+    scores = shared.scores if shared else None
+    scores = scores or open_trees(ensemble, model.n_features_in_)
+    trees = _widened(answer_of_trees(scores, ensemble, model, function), preparation.dtype)
     prepare = preparation.compile(takes_gaps=ensemble.takes_gaps)
-    return Equivalent("onnxruntime", prepare, trees, preparation, ensemble)
+    return Equivalent("onnxruntime", prepare, trees, preparation, ensemble, scores)
 
 
 def _widened(

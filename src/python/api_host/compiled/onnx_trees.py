@@ -41,12 +41,15 @@ TIE = 1e-9
 """Nearer to one half than this, which of two classes is more likely is a matter of rounding."""
 
 
-def compile_trees(
-    ensemble: Ensemble, estimator: Any, function: str
+def open_trees(ensemble: Ensemble, width: int) -> Callable[[NDArray[Any]], Scores]:
+    """The sums of the leaves that rows of so many columns come to."""
+    return _session(write_onnx(ensemble, width), ensemble.targets)
+
+
+def answer_of_trees(
+    scores: Callable[[NDArray[Any]], Scores], ensemble: Ensemble, estimator: Any, function: str
 ) -> Callable[[NDArray[Any]], NDArray[Any] | None]:
-    """The kernel of a fitted estimator, whose trees are `ensemble`."""
-    width = estimator.n_features_in_
-    scores = _session(write_onnx(ensemble, width), ensemble.targets)
+    """The kernel of a function of a fitted estimator, whose trees are `ensemble`."""
     if type(estimator) in {*BOOSTINGS, *HISTOGRAMS}:
         answer = _boosted(estimator, ensemble.targets, function)
         return lambda matrix: answer(scores(matrix))

@@ -24,6 +24,7 @@ class Example:
     """A model and a row for it.
 
     `tensors`: the row as v2 has it.
+    `has_probabilities`: whether it has `predict_proba`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Example:
     alias: str
     row: Row
     tensors: Sequence[InputTensor]
+    has_probabilities: bool = True
 
     @property
     def rows(self) -> Rows:
@@ -95,7 +97,8 @@ def example_of(catalog: Catalog, preferred: str | None = None) -> Example:
         if signature and served.alias:
             row = served.model.example[0] if served.model.example else _made_up(signature)
             tensors = _tensors(served, list(row.values()) if isinstance(row, dict) else row)
-            return Example(name, served.version.version, served.alias, row, tensors)
+            version, has = served.version.version, served.model.classes is not None
+            return Example(name, version, served.alias, row, tensors, has)
     return SHIPPED
 
 

@@ -15,6 +15,7 @@ from api_host.answers import (
     ModelReady,
     Models,
     Predictions,
+    Probabilities,
     Ready,
     RepositoryEntry,
     ServerLive,
@@ -145,6 +146,17 @@ def _models(example: Example) -> tuple[Operation, ...]:
         headers=MODEL,
         problems=(*FIND, *STREAM, *PREDICT),
     )
+    probabilities = replace(
+        predict,
+        path="/v1/models/{name}/predict_proba",
+        id="predict_proba",
+        summary="Probabilities of the classes, where the model has them",
+        about="As `predict` is asked; the answer has the classes too, in the order of the"
+        " probabilities.",
+        takes=predict.takes if example.has_probabilities else _without_examples(predict.takes),
+        gives=(json(Probabilities), NDJSON, ARROW),
+        problems=(*predict.problems, problems.NO_PROBABILITIES),
+    )
     return (
         Operation(
             "GET",
@@ -157,27 +169,41 @@ def _models(example: Example) -> tuple[Operation, ...]:
             "GET",
             "/v1/models/{name}",
             "get_model",
-            "Version, alias, signature, metrics, tags and an example",
+            "Version, alias, signature, metrics, lineage, limits, tags and an example",
             parameters=(name,),
             gives=(json(ModelDescription),),
             problems=(problems.NOT_FOUND, problems.UNKNOWN_MODEL),
         ),
-        predict,
+        *_of_each(predict, example),
+        *_of_each(probabilities, example),
+    )
+
+
+def _without_examples(contents: tuple[Content, ...]) -> tuple[Content, ...]:
+    return tuple(replace(content, example=None) for content in contents)
+
+
+def _of_each(operation: Operation, example: Example) -> tuple[Operation, ...]:
+    """An operation on the version that is served, by alias, and by version."""
+    name, *others = operation.parameters
+    any_version = (*operation.problems, problems.MODEL_REFUSED, problems.REGISTRY_AWAY)
+    return (
+        operation,
         replace(
-            predict,
-            path="/v1/models/{name}@{alias}/predict",
-            id="predict_by_alias",
-            summary="Predictions of the version that an alias points to",
-            parameters=(name, _alias(example), *stream),
-            problems=(*FIND_ANY, *STREAM, *PREDICT),
+            operation,
+            path=operation.path.replace("{name}", "{name}@{alias}"),
+            id=f"{operation.id}_by_alias",
+            summary=f"{operation.summary}, by alias",
+            parameters=(name, _alias(example), *others),
+            problems=any_version,
         ),
         replace(
-            predict,
-            path="/v1/models/{name}/versions/{version}/predict",
-            id="predict_by_version",
-            summary="Predictions of a version",
-            parameters=(name, _version(example), *stream),
-            problems=(*FIND_ANY, *STREAM, *PREDICT),
+            operation,
+            path=operation.path.replace("{name}", "{name}/versions/{version}"),
+            id=f"{operation.id}_by_version",
+            summary=f"{operation.summary}, by version",
+            parameters=(name, _version(example), *others),
+            problems=any_version,
         ),
     )
 

@@ -16,8 +16,11 @@ def infer(
     question = messages.decode(request, most_rows=most_rows)
     version = served.version
 
+    functions = columns.functions_of(question.outputs)
+
     def answer(predictions: Any) -> ModelInferResponse:
-        outputs = columns.to_arrays(predictions)
+        outputs = columns.to_outputs(predictions, question.outputs)
         return messages.encode(outputs, question, version.name, version.version)
 
-    return Question(columns.to_table(question.inputs, served.model.signature), answer, refuse)
+    table = columns.to_table(question.inputs, served.model.signature)
+    return Question(table, answer, refuse, functions)

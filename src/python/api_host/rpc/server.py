@@ -37,7 +37,7 @@ async def running(host: Host) -> AsyncIterator[None]:
         yield
     finally:
         # Streams last as long as their clients like: only calls are waited for.
-        seconds = settings.api_predict_timeout_seconds
+        seconds = host.limits.longest_seconds
         stop = asyncio.create_task(server.stop(seconds))
         await asyncio.sleep(0)
         if calls.running:

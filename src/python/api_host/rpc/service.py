@@ -81,8 +81,8 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
     # Imported here, where a model is loaded already: see predictions.
     from api_host.rpc import scoring  # noqa: PLC0415
 
-    settings = call.host.settings
-    seconds = settings.api_predict_timeout_seconds
+    limits = call.host.limits.of(served.version.name)
+    seconds = limits.timeout_seconds
     if call.seconds_left is not None:
         seconds = min(seconds, call.seconds_left)
 
@@ -93,7 +93,7 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
     return await respond(
         call.host,
         served,
-        partial(scoring.infer, served, request, most_rows=settings.api_max_rows),
+        partial(scoring.infer, served, request, most_rows=limits.max_rows),
         size=request.ByteSize(),
         seconds=seconds,
         wait=wait,
