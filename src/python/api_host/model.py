@@ -18,6 +18,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
 from api_host.errors import ModelRefusedError
+from api_host.mapped import map_arrays
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.probabilities import PREDICT, PREDICT_PROBA
 from api_host.schema import Signature, compile_signature
@@ -175,6 +176,7 @@ def load(folder: Path, trusted: Collection[str] = (), *, compiles: bool = True) 
     """
     description = describe((folder / "MLmodel").read_bytes())
     estimator = _load(folder / description.file, TRUSTED_TYPES.union(trusted))
+    map_arrays(estimator, folder)
     function = description.flavors.python_function.predict_fn
     if function not in ("predict", "predict_proba", "predict_log_proba"):
         raise ModelRefusedError(f"its function is {function}, and predict is what is served")
