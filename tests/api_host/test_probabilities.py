@@ -14,6 +14,7 @@ import pytest
 import skops.io
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
 
 from api_host.compiled import onnx_trees
 from api_host.compiled.onnx_session import open_session
@@ -35,7 +36,7 @@ PATH = "/v1/models/iris/predict_proba"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models: `ridge`, `proba`, `several`."""
+    """A folder of models: `ridge`, `proba`, `several`, `mixture`."""
     found = tmp_path_factory.mktemp("probabilities")
     x, y = iris()
     save(Ridge().fit(x, x.sum(axis=1)), found / "ridge", x)
@@ -44,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     several = RandomForestClassifier(5, random_state=0)
     several.fit(x, np.column_stack([y, x["petal_width"] > 1]))
     save(several, found / "several", x, skops_trusted_types=TREES, signature=None)
+    save(GaussianMixture(3, random_state=0).fit(x), found / "mixture", x)
     return found
 
 
@@ -171,6 +173,18 @@ async def test_a_model_of_several_answers_a_row_has_a_list_for_each(
     assert document["probabilities"] == [
         [row.tolist(), other.tolist()] for row, other in zip(first, second, strict=True)
     ]
+
+
+async def test_a_model_that_does_not_name_its_classes_names_none(
+    registry: RegistryServer, settings: ApiSettings, start: Start, folder: Path
+) -> None:
+    registry.promote("mixture", folder / "mixture")
+    async with start(settings) as api:
+        await until_served(api, "1", "mixture")
+        answer = await api.post("/v1/models/mixture/predict_proba", json={"rows": ROWS})
+    assert answer.json()["classes"] == []
+    expected = original(folder / "mixture").predict_proba(pd.DataFrame(ROWS))
+    np.testing.assert_allclose(answer.json()["probabilities"], expected, rtol=1e-6)
 
 
 async def test_wrong_rows_are_refused_as_predictions_refuse_them(api: httpx.AsyncClient) -> None:

@@ -37,6 +37,18 @@ def test_the_shipped_example_is_trained_promoted_served_and_predicts(
     assert journey.prediction.model.version == journey.model.version
 
 
+def test_the_api_says_where_the_version_comes_from(
+    journey: Journey, hosts: Hosts, api: httpx.Client
+) -> None:
+    lineage = api.get(f"/v1/models/{journey.model.name}").json()["lineage"]
+    assert lineage["dag_id"] == "train_model"
+    assert lineage["dag_run_id"]
+    assert lineage["run_url"].startswith(hosts.urls["mlflow"])
+    assert lineage["data"]["name"] == "iris.csv"
+    assert lineage["data"]["rows"] == 150
+    assert len(lineage["data"]["fingerprint"]) == 64
+
+
 def test_a_better_model_is_served_under_load_without_one_failed_or_mixed_answer(
     hosts: Hosts, api: httpx.Client, progress: Progress, tmp_path: Path
 ) -> None:

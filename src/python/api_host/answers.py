@@ -198,11 +198,12 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 class ModelProbabilities(msgspec.Struct, frozen=True):
     """The probabilities that a model gives.
 
-    `classes`: what they are of, in their order; a list of these where it predicts several things.
+    `classes`: what they are of, in their order, if the model says so; lists of these where it
+        predicts several things.
     `engine`: what answers for how many rows; null until they are asked for.
     """
 
-    classes: list[Any] | None
+    classes: list[Any]
     engine: ModelEngine | None
 
 
@@ -250,12 +251,13 @@ class Predictions(msgspec.Struct, frozen=True):
 class Probabilities(msgspec.Struct, frozen=True):
     """The probabilities that one version gives.
 
-    `classes`: what they are of, in their order; a list of these where it predicts several things.
+    `classes`: what they are of, in their order, if the model says so; lists of these where it
+        predicts several things.
     `probabilities`: one of each class, a row.
     """
 
     model: ModelName
-    classes: list[Any] | None
+    classes: list[Any]
     probabilities: Any
 
 

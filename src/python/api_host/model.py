@@ -233,8 +233,8 @@ class ModelOfProbabilities:
 
 
 def _classes(estimator: Any) -> list[Any]:
-    """Of several things predicted, a list for each."""
-    classes = estimator.classes_
+    """Of several things predicted, a list for each; none where it does not say, as mixtures."""
+    classes = getattr(estimator, "classes_", np.empty(0))
     return [each.tolist() for each in classes] if isinstance(classes, list) else classes.tolist()
 
 

@@ -56,7 +56,7 @@ def weigh(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     """What `/v1/models/{name}/predict_proba` is asked. Raises `Problem`."""
     content_type = headers.get("Content-Type", "")
     table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
-    version, classes = served.version, served.model.classes
+    version, classes = served.version, served.model.classes or []
 
     def answer(predictions: Any) -> Response:
         rows = by_row(predictions, len(table))
