@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = """
-from api_host import cli, serve
+from api_host import cli
+
+PROGRAM = f"""
+from {cli.__package__} import cli, serve
 
 def count(*_):
     import sklearn.ensemble
     from threadpoolctl import threadpool_info
-    pools = {pool["user_api"]: pool["num_threads"] for pool in threadpool_info()}
+    pools = {{pool["user_api"]: pool["num_threads"] for pool in threadpool_info()}}
     print(pools["blas"], pools["openmp"])
 
 serve.serve = count
