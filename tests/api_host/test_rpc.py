@@ -385,20 +385,22 @@ async def test_a_prediction_that_takes_too_long_is_refused(
 
 
 async def test_a_model_may_have_limits_of_its_own(
-    registry: RegistryServer, with_grpc: ApiSettings, start: Start, models: Path, client: Client
+    registry: RegistryServer,
+    with_grpc: ApiSettings,
+    start: Start,
+    models: Path,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry.promote("iris", models / "linear")
-    for limits, code, kind in (
-        (OwnLimits("iris", max_rows=1), StatusCode.INVALID_ARGUMENT, "too-many-rows"),
-        (
-            OwnLimits("iris", timeout_seconds=1e-9),
-            StatusCode.DEADLINE_EXCEEDED,
-            "prediction-timeout",
-        ),
-    ):
-        async with start(with_grpc.model_copy(update={"model_limits": (limits,)})) as http:
-            await until_served(http, "1")
-            await client.refused("ModelInfer", with_values(rows=2), code, kind)
+    own = OwnLimits("iris", max_rows=1, timeout_seconds=0.2)
+    async with start(with_grpc.model_copy(update={"model_limits": (own,)})) as http:
+        await until_served(http, "1")
+        many, late = StatusCode.INVALID_ARGUMENT, StatusCode.DEADLINE_EXCEEDED
+        await client.refused("ModelInfer", with_values(rows=2), many, "too-many-rows")
+        slow = Slow(monkeypatch)
+        await client.refused("ModelInfer", with_values(), late, "prediction-timeout")
+        slow.go.set()
 
 
 async def test_probabilities_are_an_output_that_may_be_named(
