@@ -412,7 +412,8 @@ async def test_probabilities_are_an_output_that_may_be_named(
     answer = await client.ask("ModelInfer", request)
     assert [output.name for output in answer.outputs] == ["predict_proba", "predict"]
     assert list(answer.outputs[0].shape) == [1, 3]
-    plain = await http.post("/v1/models/iris/predict_proba", json={"rows": [ROW]})
+    row = dict(zip(IRIS, ROW, strict=True))
+    plain = await http.post("/v1/models/iris/predict_proba", json={"rows": [row]})
     values = answer.outputs[0].contents.fp64_contents
     assert list(values) == pytest.approx(plain.json()["probabilities"][0])
 

@@ -107,7 +107,9 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, place: str, step: Callable[[], ob
 
 
 def test_iris_is_learned_from_where_nobody_names_a_table(training: Training) -> None:
-    job = steps.read_table(training.settings, dag_id="train_model", dag_run_id="first", model_name=training.name)
+    job = steps.read_table(
+        training.settings, dag_id="train_model", dag_run_id="first", model_name=training.name
+    )
     result = steps.promote(training.settings, job, training.register(job))
 
     assert result == {
@@ -139,7 +141,9 @@ def test_the_settings_serve_where_the_request_says_nothing(training: Training) -
 
     assert (job.data_uri, job.target, job.model_name) == (str(path), "weather", "default")
     assert job.margin == 0.25
-    assert steps.read_table(settings, dag_id="train_model", dag_run_id="run", margin=0.0).margin == 0
+    assert (
+        steps.read_table(settings, dag_id="train_model", dag_run_id="run", margin=0.0).margin == 0
+    )
 
 
 def test_a_run_tells_where_it_comes_from(training: Training) -> None:
