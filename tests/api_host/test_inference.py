@@ -207,7 +207,7 @@ async def test_limits_are_those_of_the_other_routes(api: httpx.AsyncClient) -> N
     assert "NaN" in assert_problem(answer, 422, "prediction-failed")["error"]
 
 
-async def test_only_v2_has_the_error_that_its_clients_read(api: httpx.AsyncClient) -> None:
+async def test_errors_of_v2_are_the_json_that_its_clients_read(api: httpx.AsyncClient) -> None:
     for method, path, status, name in (
         ("GET", "/v2/none", 404, "not-found"),
         ("GET", "/v2/", 404, "not-found"),
@@ -219,7 +219,9 @@ async def test_only_v2_has_the_error_that_its_clients_read(api: httpx.AsyncClien
         document = assert_problem(await api.request(method, path), status, name)
         assert document["error"] == document["detail"]
     for path in ("/v1/none", "/v22"):
-        assert "error" not in (await api.get(path)).json()
+        answer = await api.get(path)
+        assert "error" not in answer.json()
+        assert answer.headers["Content-Type"] == "application/problem+json"
 
 
 async def test_a_model_without_a_signature_takes_what_it_is_given(

@@ -79,6 +79,22 @@ def test_every_type_and_attribute_that_a_docstring_explains_is_explained() -> No
     assert inherited["description"] == "The version that the registry wants served."
 
 
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/v1/models/{name}", "application/problem+json"),
+        ("/v2/models/{name}", "application/json"),
+    ],
+)
+async def test_problems_have_the_content_type_that_is_described(
+    api: httpx.AsyncClient, path: str, media_type: str
+) -> None:
+    answer = await api.get(path.format(name="none"))
+    assert answer.headers["Content-Type"] == media_type
+    document = (await api.get("/openapi.json")).json()
+    assert document["paths"][path]["get"]["responses"]["404"]["content"].keys() == {media_type}
+
+
 async def test_every_example_works_with_the_model_that_is_served(api: httpx.AsyncClient) -> None:
     document = (await api.get("/openapi.json")).json()
     sent = 0

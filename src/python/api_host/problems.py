@@ -8,8 +8,10 @@ from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+
 V2 = "/v2"
-"""Below this path a document has the member `error` too, which clients of that protocol show."""
+V2_MEDIA_TYPE = "application/json"
+"""Below that path: clients of that protocol show the member `error` of plain JSON only."""
 
 MOST_ERRORS = 100
 """How many mistakes one document names: a body with a million of them is not answered in kind."""
@@ -135,7 +137,6 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
 
     def document(self, request_id: str | None = None, path: str = "") -> ProblemDocument:
         """The document that says so to a request for `path`."""
-        is_v2 = path == V2 or path.startswith(f"{V2}/")
         return ProblemDocument(
             type=self.kind.type,
             title=self.kind.title,
@@ -144,7 +145,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
             errors=self.mistakes[:MOST_ERRORS] or UNSET,
             errors_total=len(self.mistakes) or UNSET,
             request_id=UNSET if request_id is None else request_id,
-            error=self.detail if is_v2 else UNSET,
+            error=self.detail if is_v2(path) else UNSET,
             next_row=UNSET if self.next_row is None else self.next_row,
             **self.members,
         )
@@ -152,7 +153,17 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     def response(self, request_id: str | None = None, path: str = "") -> Response:
         """The HTTP response that says so to a request for `path`."""
         text = msgspec.json.encode(self.document(request_id, path))
-        return Response(text, self.kind.status, self.headers, MEDIA_TYPE)
+        return Response(text, self.kind.status, self.headers, media_type(path))
+
+
+def is_v2(path: str) -> bool:
+    """Whether a path is one of the Open Inference Protocol v2."""
+    return path == V2 or path.startswith(f"{V2}/")
+
+
+def media_type(path: str) -> str:
+    """The content type of a problem document, as an answer to a request for `path`."""
+    return V2_MEDIA_TYPE if is_v2(path) else MEDIA_TYPE
 
 
 def pointer(*steps: str | int) -> str:

@@ -132,8 +132,8 @@ def _forms(bodies: Json) -> Iterator[tuple[str, str]]:
 def _answers(document: Json, responses: Json) -> Iterator[tuple[str, str]]:
     for status, response in responses.items():
         forms = response.get("content", {})
-        problem = forms.get("application/problem+json")
-        if problem is not None:
+        if int(status) >= 400:
+            (problem,) = forms.values()
             yield f"<b>{status}</b>", _problems(problem["schema"], response["description"])
             continue
         headers = document["components"]["headers"]

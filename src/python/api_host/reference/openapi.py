@@ -97,7 +97,10 @@ def _operation(operation: Operation, group: Group) -> Json:
         "parameters": [*parameters, {"$ref": f"#/components/parameters/{REQUEST_ID}"}],
         "responses": {
             str(operation.status): _success(operation),
-            **{str(status): _failure(status, kinds) for status, kinds in _by_status(operation)},
+            **{
+                str(status): _failure(operation.path, status, kinds)
+                for status, kinds in _by_status(operation)
+            },
         },
     }
     if operation.about:
@@ -137,13 +140,13 @@ def _by_status(operation: Operation) -> Iterator[tuple[int, list[Kind]]]:
         yield status, list(same)
 
 
-def _failure(status: int, kinds: Iterable[Kind]) -> Json:
+def _failure(path: str, status: int, kinds: Iterable[Kind]) -> Json:
     types = [kind.type for kind in kinds]
     schema = {**_schema(ProblemDocument), "properties": {"type": {"enum": types}}}
     return {
         "description": ". ".join(f"{kind.title}" for kind in kinds) + ".",
         "headers": _headers(["Retry-After"] if status == problems.NO_MODEL.status else []),
-        "content": {problems.MEDIA_TYPE: {"schema": schema}},
+        "content": {problems.media_type(path): {"schema": schema}},
     }
 
 
