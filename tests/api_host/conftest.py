@@ -4,7 +4,7 @@ import asyncio
 import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from api_host import follower
 from api_host.app import create_app
+from api_host.serve import grpc_socket
 from api_host.settings import ApiSettings
 from tests.api_host.registry_server import RegistryServer, running
 
@@ -123,12 +124,15 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
 
     @asynccontextmanager
     async def start(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
-        app = create_app(settings)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as client,
-        ):
-            yield client
+        with grpc_socket(settings) or nullcontext() as listener:
+            app = create_app(settings, listener)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(
+                    transport=httpx.ASGITransport(app), base_url="http://api"
+                ) as client,
+            ):
+                yield client
 
     return start
 

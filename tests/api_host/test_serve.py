@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,19 @@ STOP_SECONDS = 20
 
 
 ACTIVATE = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3);"
-    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+    "import fcntl, os, sys;"
+    "fds = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[1].split(',')];"
+    "[os.dup2(fd, place) for place, fd in enumerate(fds, 3)];"
+    "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(fds)));"
     "os.execv(sys.executable, sys.argv[2:])"
 )
-"""What systemd does: descriptor 3 listens, and two variables say who it is for."""
+"""What systemd does: descriptors from 3 listen, and two variables say who they are for."""
 
 
-def activated(listener: socket.socket) -> tuple[str, ...]:
-    """The command that serves on a socket of somebody else's."""
-    return (sys.executable, "-c", ACTIVATE, str(listener.fileno()), *SERVE)
+def activated(*listeners: socket.socket) -> tuple[str, ...]:
+    """The command that serves on sockets of somebody else's."""
+    descriptors = ",".join(str(each.fileno()) for each in listeners)
+    return (sys.executable, "-c", ACTIVATE, descriptors, *SERVE)
 
 
 def free_port() -> int:
@@ -380,24 +384,25 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
 ) -> None:
     registry.promote("iris", models / "linear")
     env_file = tmp_path / "env"
-    grpc_port = free_port()
-    env_file.write_text(f"API_MAX_ROWS=1\nAPI_GRPC_PORT={grpc_port}\n")
     two = {"rows": [ROW, ROW]}
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
         socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as grpc_listener,
     ):
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(120)
         port = listener.getsockname()[1]
-        command = (*activated(listener), "--env-file", str(env_file))
+        grpc_port = grpc_listener.getsockname()[1]
+        env_file.write_text(f"API_MAX_ROWS=1\nAPI_GRPC_PORT={grpc_port}\n")
+        command = (*activated(listener, grpc_listener), "--env-file", str(env_file))
         with (
             serving(
                 registry,
                 tmp_path,
                 port,
                 args=command,
-                pass_fds=(listener.fileno(),),
+                pass_fds=(listener.fileno(), grpc_listener.fileno()),
                 NOTIFY_SOCKET=str(tmp_path / "notify"),
             ) as process,
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api,
@@ -407,17 +412,21 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
             until_well(api, process, "/readyz")
             assert api.post("/v1/models/iris/predict", json=two).status_code == 413
             ended = threading.Event()
-            callers = [threads.submit(call_until, ended, port) for _ in range(4)]
-            assert is_live(grpc_port)
+            callers: list[Future[list[Any]]] = [
+                threads.submit(call_until, ended, port) for _ in range(4)
+            ]
+            callers += [
+                threads.submit(call_grpc_until, ended, grpc_port, keep=keep)
+                for keep in (True, True, False)
+            ]
             env_file.write_text(f"API_MAX_ROWS=2\nAPI_GRPC_PORT={grpc_port}\n")
             for _ in range(2):
                 process.send_signal(signal.SIGHUP)
                 until_told(systemd, "RELOADING=1")
                 until_told(systemd, "READY=1")
             ended.set()
-            assert all({*caller.result()} == {200} for caller in callers)
+            assert {status for caller in callers for status in caller.result()} == {200, "OK"}
             assert api.post("/v1/models/iris/predict", json=two).status_code == 200
-            assert is_live(grpc_port)
             env_file.write_text("API_MAX_ROWS=none\n")
             process.send_signal(signal.SIGHUP)
             until_told(systemd, "READY=1")
@@ -436,6 +445,32 @@ def call_until(ended: threading.Event, port: int) -> list[int]:
             answer = api.post("/v1/models/iris/predict", json={"rows": [ROW]})
             statuses.append(answer.status_code)
         return statuses
+
+
+def call_grpc_until(ended: threading.Event, port: int, *, keep: bool) -> list[str]:
+    """The same over gRPC; or with a connection for each call."""
+    statuses = []
+    # The last one is how long a connection may take to come about.
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.min_reconnect_backoff_ms", 60_000),
+    ]
+    while not ended.is_set():
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            ask: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            while not ended.is_set():
+                statuses.append(status_of(partial(ask, b"", timeout=60)))
+                if not keep:
+                    break
+    return statuses
+
+
+def status_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return str(error)
+    return "OK"
 
 
 def until_told(systemd: socket.socket, message: str) -> None:

@@ -12,31 +12,31 @@ from hostkit.listener import listens_on
 PROGRAM = """
 import os, socket, sys
 from hostkit.listener import become_anew, inherited
-listener = inherited()
-print(os.getpid(), listener.getsockname()[1] if listener else None, flush=True)
-if not listener:
+listeners = [each for place in range(3) if (each := inherited(place))]
+print(os.getpid(), *(each.getsockname()[1] for each in listeners), flush=True)
+if not listeners:
     others = [os.open(os.devnull, os.O_RDONLY) for _ in range(int(sys.argv[1]))]
-    listener = socket.create_server(("127.0.0.1", 0))
-    print(listener.getsockname()[1], flush=True)
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    listeners.sort(key=socket.socket.fileno, reverse=sys.argv[2] == "reverse")
+    print(*(each.getsockname()[1] for each in listeners), flush=True)
 if "AGAIN" not in os.environ:
-    become_anew(listener, {**os.environ, "AGAIN": "1"})
+    become_anew(listeners, {**os.environ, "AGAIN": "1"})
 """
 
 
-# Its descriptor is the very one that is handed over, or another.
+# Their descriptors are the very ones that are handed over, also in another order, or are not.
 @pytest.mark.parametrize("others", [0, 5])
-def test_the_same_process_listens_on_the_same_socket(others: int) -> None:
+@pytest.mark.parametrize("order", ["forward", "reverse"])
+def test_the_same_process_listens_on_the_same_sockets(others: int, order: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(others)],
+        [sys.executable, "-c", PROGRAM, str(others), order],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    first, port, second = result.stdout.splitlines()
-    process, before = first.split()
-    assert before == "None"
-    assert second.split() == [process, port]
+    process, ports, after = result.stdout.splitlines()
+    assert after == f"{process} {ports}"
 
 
 def test_an_address_is_known_by_its_names() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,13 +95,16 @@ ROUTES = (
 )
 
 
-def create_app(settings: ApiSettings) -> Starlette:
-    """The application of a host with these settings. Raises `HostError`."""
+def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Starlette:
+    """The application of a host with these settings. Raises `HostError`.
+
+    `grpc`: listens for gRPC; None: nobody does.
+    """
     trusted = _trusted(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _running(settings, trusted) as host, _grpc(host):
+        async with _running(settings, trusted) as host, _grpc(host, grpc):
             app.state.host = host
             yield
 
@@ -187,15 +191,15 @@ def _lane_limits(limits: ModelLimits, name: str) -> Limits:
     return Limits(of_model.waiting, of_model.batch_rows)
 
 
-def _grpc(host: Host) -> AbstractAsyncContextManager[None]:
-    if host.settings.api_grpc_port is None:
+def _grpc(host: Host, listener: socket.socket | None) -> AbstractAsyncContextManager[None]:
+    if listener is None:
         return nullcontext()
     # Its own log has lines of plain text for what clients do wrong.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     # Imported here: most hosts do without, and it takes memory.
     from api_host.rpc import server  # noqa: PLC0415
 
-    return server.running(host)
+    return server.running(host, listener)
 
 
 def _trusted(settings: ApiSettings) -> ssl.SSLContext:

@@ -60,15 +60,15 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # A poll every second is no news.
     _make_state_directory(settings)
     listener = listening_socket(settings)
-    check_grpc_port(settings)
-    app = create_app(settings)
-    departure = Departure(app, lambda: _check_again(listener, settings, read_again()))
+    grpc = grpc_socket(settings)
+    app = create_app(settings, grpc)
+    departure = Departure(app, lambda: _check_again(listener, grpc, read_again()))
     config = server_config(settings, listener)
     look_after_connections(settings.api_max_connections)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
     if departure.reason is Reason.RELOAD:
-        become_anew(listener, os.environ)
+        become_anew([listener, grpc] if grpc else [listener], os.environ)
 
 
 async def _serve(app: Starlette, departure: Departure, config: Config) -> None:
@@ -126,42 +126,49 @@ def server_config(settings: ApiSettings, listener: socket.socket) -> Config:
 def listening_socket(settings: ApiSettings) -> socket.socket:
     """The socket that systemd listens on for this process, or else one of our own."""
     if listener := inherited():
-        _check_listener(listener, settings)
+        _check_listener(listener, settings.api_host, settings.api_port, "API_PORT")
         return listener
-    host, port = settings.api_host, settings.api_port
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise HostError(_why_not_listening(error, host, port, "API_PORT")) from None
+    return _own_socket(settings.api_host, settings.api_port, "API_PORT")
 
 
-def check_grpc_port(settings: ApiSettings) -> None:
-    """Raises `HostError` where gRPC could not listen, which would say less of why."""
+def grpc_socket(settings: ApiSettings) -> socket.socket | None:
+    """The same for gRPC; None where it is not wanted."""
     host, port = settings.api_host, settings.api_grpc_port
+    if listener := inherited(1):
+        _check_listener(listener, host, port, "API_GRPC_PORT")
+        return listener
     if port is None:
-        return
+        return None
+    return _own_socket(host, port, "API_GRPC_PORT", several=settings.api_workers > 1)
+
+
+def _own_socket(host: str, port: int, variable: str, *, several: bool = False) -> socket.socket:
+    """A socket that listens. `several`: other workers may listen there too."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        several = settings.api_workers > 1
-        socket.create_server(address[:2], family=family, reuse_port=several).close()
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=several)
     except OSError as error:
-        raise HostError(_why_not_listening(error, host, port, "API_GRPC_PORT")) from None
+        raise HostError(_why_not_listening(error, host, port, variable)) from None
 
 
-def _check_again(listener: socket.socket, before: ApiSettings, after: ApiSettings) -> None:
-    _check_listener(listener, after)
-    if after.api_grpc_port != before.api_grpc_port:
-        check_grpc_port(after)
+def _check_again(
+    listener: socket.socket, grpc: socket.socket | None, settings: ApiSettings
+) -> None:
+    host = settings.api_host
+    _check_listener(listener, host, settings.api_port, "API_PORT")
+    if grpc is not None:
+        _check_listener(grpc, host, settings.api_grpc_port, "API_GRPC_PORT")
+    elif settings.api_grpc_port is not None:
+        _own_socket(host, settings.api_grpc_port, "API_GRPC_PORT").close()
 
 
-def _check_listener(listener: socket.socket, settings: ApiSettings) -> None:
-    if listens_on(listener, settings.api_host, settings.api_port):
+def _check_listener(listener: socket.socket, host: str, port: int | None, variable: str) -> None:
+    if port is not None and listens_on(listener, host, port):
         return
-    host, port = listener.getsockname()[:2]
+    address, number = listener.getsockname()[:2]
     raise HostError(
-        f"systemd listens on {host} port {port}, but API_HOST is {settings.api_host} and API_PORT"
-        f" {settings.api_port}: run 'systemctl daemon-reload' and 'systemctl restart"
+        f"systemd listens on {address} port {number}, but API_HOST is {host} and {variable}"
+        f" {port or 'empty'}: run 'systemctl daemon-reload' and 'systemctl restart"
         " api-host.socket' (systemd needs an address, or a name that /etc/hosts knows)"
     )
 

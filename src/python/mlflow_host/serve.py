@@ -65,7 +65,7 @@ def serve(
         # Another process began to listen at the same moment.
         raise _refused_address(settings, error) from None
     if departure.reason is Reason.RELOAD:
-        become_anew(listener, environment)
+        become_anew([listener], environment)
 
 
 async def _serve(departure: Departure, config: Config, url: str) -> None:

@@ -132,7 +132,7 @@ def _forms(bodies: Json) -> Iterator[tuple[str, str]]:
 def _answers(document: Json, responses: Json) -> Iterator[tuple[str, str]]:
     for status, response in responses.items():
         forms = response.get("content", {})
-        if int(status) >= 400:
+        if status.startswith(("4", "5")):
             (problem,) = forms.values()
             yield f"<b>{status}</b>", _problems(problem["schema"], response["description"])
             continue

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias
@@ -18,7 +18,7 @@ from structlog.contextvars import bound_contextvars
 from api_host import metrics
 from api_host.access import MODEL, REQUEST_ID, good_id, model_header
 from api_host.host import Host
-from api_host.problems import INTERNAL, INVALID_BODY, Problem
+from api_host.problems import INTERNAL, INVALID_BODY, OVERLOADED, SLOW_BODY, Problem
 from api_host.registry import ModelVersion
 from api_host.rpc import statuses
 
@@ -27,6 +27,8 @@ METHOD = "gRPC"
 
 _QUIET = frozenset({"Check", "ServerLive", "ServerReady"})
 """Asked every few seconds by machines: logged only when the level is DEBUG."""
+
+RETRY_SECONDS = 1
 
 _log = structlog.get_logger("api_host.access")
 
@@ -65,10 +67,12 @@ class Calls:
     """The calls of a server.
 
     `running`: those that have no answer yet.
+    `parting`: set when there are to be no more.
     """
 
     def __init__(self, host: Host) -> None:
         self.running: set[asyncio.Task[None]] = set()
+        self.parting = asyncio.Event()
         self._host = host
 
     def handler(self, method: MethodDescriptor, behaviour: Behaviour) -> Handler:
@@ -78,11 +82,12 @@ class Calls:
         """
         request = GetMessageClass(method.input_type)
 
-        async def answer(body: bytes, context: Context) -> bytes:
+        async def answer(messages: AsyncIterator[bytes], context: Context) -> bytes:
             call = _call(self._host, context)
             with bound_contextvars(request_id=call.id), self._noted(method, call):
                 try:
-                    message = await behaviour(call, _read(request, body))
+                    self._check_room(method)
+                    message = await behaviour(call, _read(request, await self._body(messages)))
                 except Problem as problem:
                     return await _refuse(context, call, problem)
                 except Exception:  # noqa: BLE001 - the caller is told, whatever it is
@@ -94,7 +99,26 @@ class Calls:
                 return message.SerializeToString()
 
         # Bytes go in and out: what gRPC cannot read by itself, it calls an internal error.
-        return grpc.unary_unary_rpc_method_handler(answer)
+        # As a stream of messages, although there is one: else it is waited for without a limit.
+        return grpc.stream_unary_rpc_method_handler(answer)
+
+    def _check_room(self, method: MethodDescriptor) -> None:
+        running, most = len(self.running), self._host.settings.api_max_connections
+        if running > most and method.name not in _QUIET:
+            detail = (
+                f"this host answers {most} calls at a time, and more may not be: ask again later"
+            )
+            raise Problem(OVERLOADED, detail, retry_after=RETRY_SECONDS)
+
+    async def _body(self, messages: AsyncIterator[bytes]) -> bytes:
+        seconds = self._host.settings.api_read_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await anext(messages)
+        except TimeoutError:
+            raise Problem(SLOW_BODY, f"the message did not arrive within {seconds:g} s") from None
+        except StopAsyncIteration:
+            raise Problem(INVALID_BODY, "the call has no message") from None
 
     @contextmanager
     def _noted(self, method: MethodDescriptor, call: Call) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthCheckResponse
@@ -22,15 +23,17 @@ def handlers(host: Host, calls: Calls) -> dict[str, Handler]:
     """What gRPC is to do with calls of each method."""
 
     async def watch(
-        request: HealthCheckRequest, _context: Context
+        request: HealthCheckRequest, context: Context
     ) -> AsyncIterator[HealthCheckResponse]:
         said = None
-        while True:
+        while not calls.parting.is_set():
             status = _status(host, request.service)
             if status != said:
                 yield HealthCheckResponse(status=status)
                 said = status
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(calls.parting.wait(), SECONDS_BETWEEN_LOOKS)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "this process ends: ask the next one")
 
     return {
         "Check": calls.handler(SERVICE.methods_by_name["Check"], check),

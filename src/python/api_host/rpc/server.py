@@ -4,6 +4,8 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -11,15 +13,31 @@ from grpc_reflection.v1alpha import reflection
 from api_host.host import Host
 from api_host.rpc import health, service
 from api_host.rpc.calls import Calls
+from api_host.rpc.door import CLOSE_SECONDS, Door
 from api_host.settings import ApiSettings
 
-MILLISECONDS_TO_PING = 75_000
+MILLISECONDS = 1000
+SECONDS_TO_PING = 75
 """After so long without a word, a client is asked whether it is there still."""
+
+SECONDS_TO_ANSWER_A_PING = 20
+
+SECONDS_BETWEEN_PINGS = 10
+"""A client that asks that more often, again and again, is sent away."""
+
+IDLE_SECONDS = 600
+"""After so long without a call, a client is asked to go; it connects again when it has one."""
+
+SECONDS_TO_GO = 5
+"""How long clients may take to go when they are asked to: calls that come later are refused."""
 
 
 @asynccontextmanager
-async def running(host: Host) -> AsyncIterator[None]:
-    """Serves until the end of the block, then answers what has been asked."""
+async def running(host: Host, listener: socket.socket) -> AsyncIterator[None]:
+    """Serves until the end of the block, then answers what has been asked.
+
+    `listener`: listens already, and stays open.
+    """
     settings = host.settings
     calls = Calls(host)
     handlers = {
@@ -29,36 +47,47 @@ async def running(host: Host) -> AsyncIterator[None]:
     server = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(*each) for each in handlers.items()],
         options=options(settings),
+        # As many again for what watches, reflects, and is asked by machines that look after us.
+        maximum_concurrent_rpcs=2 * settings.api_max_connections,
     )
     reflection.enable_server_reflection((*handlers, reflection.SERVICE_NAME), server)
-    server.add_insecure_port(_address(settings))
-    await server.start()
-    try:
-        yield
-    finally:
-        # Streams last as long as their clients like: only calls are waited for.
-        seconds = host.limits.longest_seconds
-        stop = asyncio.create_task(server.stop(seconds))
-        await asyncio.sleep(0)
-        if calls.running:
-            await asyncio.wait(calls.running, timeout=seconds)
-        await server.stop(None)
-        await stop
+    with TemporaryDirectory(prefix=f"{settings.host_name}-") as folder:
+        inside = Path(folder, "grpc")
+        server.add_insecure_port(f"unix:{inside}")
+        await server.start()
+        door = Door(listener, inside, settings.api_max_connections)
+        door.open()
+        try:
+            yield
+        finally:
+            calls.parting.set()
+            door.close()
+            await door.emptied(SECONDS_TO_GO)
+            await _stop(server, calls, host.limits.longest_seconds)
+            await door.emptied(CLOSE_SECONDS)
+
+
+async def _stop(server: grpc.aio.Server, calls: Calls, seconds: float) -> None:
+    # Streams last as long as their clients like: only calls are waited for.
+    stop = asyncio.create_task(server.stop(seconds))
+    await asyncio.sleep(0)
+    if calls.running:
+        await asyncio.wait(calls.running, timeout=seconds)
+    await server.stop(None)
+    await stop
 
 
 def options(settings: ApiSettings) -> list[tuple[str, int]]:
     """What gRPC is told of the limits of this host."""
     return [
         ("grpc.max_receive_message_length", settings.api_max_body_bytes),
+        ("grpc.max_concurrent_streams", settings.api_max_connections),
         # Of a message that shrinks, nobody knows how large it will be. The bit is "uncompressed".
         ("grpc.compression_enabled_algorithms_bitset", 1),
-        # Several workers listen on one port; one alone is told if the port is taken.
-        ("grpc.so_reuseport", int(settings.api_workers > 1)),
-        ("grpc.keepalive_time_ms", MILLISECONDS_TO_PING),
+        ("grpc.server_handshake_timeout_ms", int(settings.api_read_timeout_seconds * MILLISECONDS)),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * MILLISECONDS),
+        ("grpc.keepalive_time_ms", SECONDS_TO_PING * MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", SECONDS_TO_ANSWER_A_PING * MILLISECONDS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", SECONDS_BETWEEN_PINGS * MILLISECONDS),
     ]
-
-
-def _address(settings: ApiSettings) -> str:
-    host, port = settings.api_host, settings.api_grpc_port
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    return f"[{address[0]}]:{port}" if family == socket.AF_INET6 else f"{address[0]}:{port}"

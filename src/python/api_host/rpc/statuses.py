@@ -15,6 +15,7 @@ _CODES = {
     problems.INVALID_BODY: StatusCode.INVALID_ARGUMENT,
     problems.NOT_FOUND: StatusCode.NOT_FOUND,
     problems.UNKNOWN_MODEL: StatusCode.NOT_FOUND,
+    problems.SLOW_BODY: StatusCode.DEADLINE_EXCEEDED,
     problems.REGISTRY_DECIDES: StatusCode.FAILED_PRECONDITION,
     problems.BODY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     problems.TOO_MANY_ROWS: StatusCode.INVALID_ARGUMENT,

@@ -1,0 +1,212 @@
+"""The port of gRPC: connections come in here, and are passed on to gRPC's own socket.
+
+gRPC takes no socket that listens already, and closes its own when it stops. This one is systemd's,
+or is handed on to the process that takes this one's place: nobody is refused meanwhile. And here
+clients can be asked to go before gRPC stops, which then refuses what is on its way.
+"""
+
+import asyncio
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+from api_host import metrics
+from api_host.rpc.frames import FAREWELL, Frames
+
+SECONDS = 1.0
+
+ACCEPTS = 4
+"""How many connections are taken at a look: other workers look too, and are to have their share."""
+
+CLOSE_SECONDS = 5 * SECONDS
+"""How long a client may take to read the rest of a connection that ends here."""
+
+RETRY_SECONDS = 1 * SECONDS
+"""After so long a connection is accepted again where this process had no descriptor for it."""
+
+
+class Door:
+    """Where clients of gRPC come in.
+
+    `listener`: listens already; it stays open.
+    `inside`: where gRPC itself listens.
+    `most`: how many connections there may be.
+    """
+
+    def __init__(self, listener: socket.socket, inside: Path, most: int) -> None:
+        self._listener = listener
+        self._inside = inside
+        self._most = most
+        self._loop = asyncio.get_running_loop()
+        self._is_open = False
+        self._coming: set[asyncio.Task[None]] = set()
+        self._clients: set[_Client] = set()
+        self._gone = asyncio.Event()
+
+    def open(self) -> None:
+        """Lets clients in."""
+        self._is_open = True
+        self._listener.setblocking(False)
+        self._loop.add_reader(self._listener, self._look)
+
+    def close(self) -> None:
+        """Lets nobody in any more, who waits in the socket, and asks those inside to go."""
+        self._is_open = False
+        self._loop.remove_reader(self._listener)
+        for client in self._clients:
+            client.server.ask_to_go()
+
+    async def emptied(self, seconds: float) -> None:
+        """Waits until all have gone, or the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._count:
+                    self._gone.clear()
+                    await self._gone.wait()
+
+    @property
+    def _count(self) -> int:
+        return len(self._clients) + len(self._coming)
+
+    def _look(self) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(RETRY_SECONDS, self._look_again)
+                return
+            self._let_in(connection)
+
+    def _look_again(self) -> None:
+        if self._is_open:
+            self.open()
+
+    def _let_in(self, connection: socket.socket) -> None:
+        if self._count >= self._most:
+            metrics.REFUSED_CONNECTIONS.inc()
+            connection.close()
+            return
+        task = self._loop.create_task(self._connect(connection))
+        self._coming.add(task)
+        task.add_done_callback(self._came)
+
+    def _came(self, task: asyncio.Task[None]) -> None:
+        self._coming.discard(task)
+        self._gone.set()
+
+    async def _connect(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        try:
+            _, server = await self._loop.create_unix_connection(_Server, str(self._inside))
+        except OSError:
+            connection.close()
+            return
+        client = _Client(server, self._clients, self._gone)
+        try:
+            await self._loop.connect_accepted_socket(lambda: client, connection)
+        except OSError:
+            connection.close()
+            server.close()
+            return
+        if not self._is_open:
+            server.ask_to_go()
+
+
+class _End(asyncio.Protocol):
+    """One end of a connection. What comes here goes out at the other, no quicker than it is read.
+
+    `other`: the other end, once it is there.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.other: _End | None = None
+        self._early = b""
+
+    def join(self, other: "_End") -> None:
+        """Goes on to that end, with what has come already."""
+        self.other = other
+        other.transport.write(self._early)
+        if self.transport.is_closing():
+            other.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self._early += data
+        else:
+            self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        if self.other and not self.other.transport.is_closing():
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other and not self.other.transport.is_closing():
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self.other:
+            self.other.close()
+
+    def close(self) -> None:
+        """Closes this end when all has been read there."""
+        self.transport.close()
+
+
+class _Server(_End):
+    """Where gRPC itself is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frames = Frames()
+        self._farewell = b""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._frames.add(data)
+        self._part()
+
+    def ask_to_go(self) -> None:
+        """Tells the client to make its next calls elsewhere."""
+        self._farewell = FAREWELL
+        self._part()
+
+    def _part(self) -> None:
+        # Not in the middle of another word.
+        if self._farewell and self._frames.are_whole:
+            super().data_received(self._farewell)
+            self._farewell = b""
+
+
+class _Client(_End):
+    """Where the client is."""
+
+    def __init__(self, server: _Server, clients: "set[_Client]", gone: asyncio.Event) -> None:
+        super().__init__()
+        self.server = server
+        self._clients = clients
+        self._gone = gone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._clients.add(self)
+        self.join(self.server)
+        self.server.join(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._clients.discard(self)
+        self._gone.set()
+
+    def close(self) -> None:
+        super().close()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
