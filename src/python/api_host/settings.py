@@ -141,7 +141,7 @@ class ApiSettings(Settings):
     )
     api_max_connections: PositiveInt = Field(
         default=1000,
-        description="Most connections of clients to a process; further ones are answered 503.",
+        description="Most connections to a process, and as many over gRPC; others are refused.",
         examples=["1000"],
     )
     api_max_waiting: PositiveInt = Field(

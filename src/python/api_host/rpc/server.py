@@ -16,7 +16,6 @@ from api_host.rpc.calls import Calls
 from api_host.rpc.door import CLOSE_SECONDS, Door
 from api_host.settings import ApiSettings
 
-MILLISECONDS = 1000
 SECONDS_TO_PING = 75
 """After so long without a word, a client is asked whether it is there still."""
 
@@ -84,10 +83,15 @@ def options(settings: ApiSettings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.api_max_connections),
         # Of a message that shrinks, nobody knows how large it will be. The bit is "uncompressed".
         ("grpc.compression_enabled_algorithms_bitset", 1),
-        ("grpc.server_handshake_timeout_ms", int(settings.api_read_timeout_seconds * MILLISECONDS)),
-        ("grpc.max_connection_idle_ms", IDLE_SECONDS * MILLISECONDS),
-        ("grpc.keepalive_time_ms", SECONDS_TO_PING * MILLISECONDS),
-        ("grpc.keepalive_timeout_ms", SECONDS_TO_ANSWER_A_PING * MILLISECONDS),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(settings.api_read_timeout_seconds)),
+        ("grpc.max_connection_idle_ms", _milliseconds(IDLE_SECONDS)),
+        ("grpc.keepalive_time_ms", _milliseconds(SECONDS_TO_PING)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(SECONDS_TO_ANSWER_A_PING)),
+        ("grpc.http2.ping_timeout_ms", _milliseconds(SECONDS_TO_ANSWER_A_PING)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", SECONDS_BETWEEN_PINGS * MILLISECONDS),
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(SECONDS_BETWEEN_PINGS)),
     ]
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
