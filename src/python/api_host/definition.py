@@ -24,7 +24,7 @@ def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
         timeout_seconds=settings.api_read_timeout_seconds
         + settings.limits.longest_seconds
         + SECONDS_TO_ANSWER,
-        further_ports=() if settings.api_grpc_port is None else (settings.api_grpc_port,),
+        grpc_port=settings.api_grpc_port,
     )
 
 

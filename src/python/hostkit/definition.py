@@ -37,7 +37,7 @@ class Entrance:
     `max_body_bytes`: the largest body that it takes; None: any.
     `timeout_seconds`: how long it may be silent before it answers, or in the middle of it.
     `callers`: the URLs of other hosts that call it, by the setting that names them.
-    `further_ports`: on which it listens too, for other protocols.
+    `grpc_port`: where it speaks gRPC; None: nowhere.
     """
 
     url: str | None
@@ -47,7 +47,7 @@ class Entrance:
     max_body_bytes: int | None
     timeout_seconds: float
     callers: Mapping[str, str] = field(default_factory=dict)
-    further_ports: tuple[int, ...] = ()
+    grpc_port: int | None = None
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,8 @@ def test_a_host_behind_a_proxy_shows_only_the_proxy() -> None:
     assert opened(rules("10.0.0.2", where=where)) == {"80, 8443"}
 
 
-def test_further_ports_are_opened_unless_a_proxy_stands_before_them() -> None:
-    where = replace(entrance(), further_ports=(5001,))
+def test_the_port_of_grpc_is_opened_unless_a_proxy_stands_before_it() -> None:
+    where = replace(entrance(), grpc_port=5001)
     assert opened(rules("10.0.0.2", where=where)) == {"5000, 5001"}
     where = replace(where, url="https://mlflow.example.com")
     assert opened(rules("10.0.0.2", where=where)) == {"80, 443"}

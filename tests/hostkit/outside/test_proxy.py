@@ -23,14 +23,19 @@ ENTRANCES = st.builds(
     port=PORTS,
     max_body_bytes=st.none() | st.integers(1, 2**40),
     timeout_seconds=st.integers(1, 3600).map(float),
+    grpc_port=st.none() | PORTS,
 )
 CERTIFICATE = Certificate(Path("/etc/ssl/certs/x.pem"), Path("/etc/ssl/private/x.key"))
 
 
 def entrance(
-    url: str | None = "https://mlflow.example.com", max_body_bytes: int | None = None
+    url: str | None = "https://mlflow.example.com",
+    max_body_bytes: int | None = None,
+    grpc_port: int | None = None,
 ) -> Entrance:
-    return Entrance(url, "MLFLOW_PUBLIC_URL", "0.0.0.0", 5000, max_body_bytes, 600.0)
+    return Entrance(
+        url, "MLFLOW_PUBLIC_URL", "0.0.0.0", 5000, max_body_bytes, 600.0, grpc_port=grpc_port
+    )
 
 
 def parts(url: str) -> tuple[str, str, str]:
@@ -40,9 +45,9 @@ def parts(url: str) -> tuple[str, str, str]:
     return authority, name, port or "443"
 
 
-def upstream(where: Entrance) -> str:
+def upstream(where: Entrance, port: int | None = None) -> str:
     address = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]", "fd00::5": "[fd00::5]"}
-    return f"{address.get(where.address, where.address)}:{where.port}"
+    return f"{address.get(where.address, where.address)}:{port or where.port}"
 
 
 @given(where=ENTRANCES)
@@ -50,7 +55,12 @@ def test_nginx_agrees_with_the_settings(where: Entrance) -> None:
     text = render(Proxy.NGINX, "mlflow-host", where, CERTIFICATE)
     authority, name, port = parts(where.url or "")
     directives = dict(re.findall(r"^ +(\w+) +(.*);$", text, re.MULTILINE))
-    assert directives["server"] == upstream(where)
+    servers = [upstream(where)]
+    if where.grpc_port:
+        servers.append(upstream(where, where.grpc_port))
+        assert directives["grpc_pass"] == "grpc://mlflow_host_grpc"
+    assert re.findall(r"^ +server +(.*);$", text, re.MULTILINE) == servers
+    assert ("grpc" in text) == bool(where.grpc_port)
     assert set(re.findall(r"server_name (.*);", text)) == {name}
     assert set(re.findall(r"listen ([^\s;]+)", text)) == {port, f"[::]:{port}", "80", "[::]:80"}
     assert re.findall(r"proxy_set_header Host (.*);", text) == [authority]
@@ -70,6 +80,9 @@ def test_caddy_agrees_with_the_settings(where: Entrance) -> None:
     assert f"\nhttps://{name}:{port} {{\n" in text
     assert f"\nhttp://{name} {{\n" in text
     assert f"reverse_proxy {upstream(where)} {{" in text
+    assert ("grpc" in text) == bool(where.grpc_port)
+    if where.grpc_port:
+        assert f"reverse_proxy @grpc h2c://{upstream(where, where.grpc_port)} {{" in text
     assert f"header_up Host {authority}\n" in text
     assert f"max_size {where.max_body_bytes or 0}\n" in text
     assert f"read_timeout {where.timeout_seconds:.0f}s\n" in text
@@ -84,7 +97,7 @@ def test_traefik_agrees_with_the_settings(where: Entrance) -> None:
     authority, name, _ = parts(where.url or "")
     http = document["http"]
     routers = http["routers"]
-    assert {router["rule"] for router in routers.values()} == {f"Host(`{name}`)"}
+    assert {router["rule"].partition(" ")[0] for router in routers.values()} == {f"Host(`{name}`)"}
     used = [name for router in routers.values() for name in router["middlewares"]]
     assert set(used) <= http["middlewares"].keys()
     assert ("mlflow-host-limit" in used) == bool(where.max_body_bytes)
@@ -92,6 +105,10 @@ def test_traefik_agrees_with_the_settings(where: Entrance) -> None:
     assert limit == (where.max_body_bytes or 0)
     balancer = http["services"]["mlflow-host"]["loadBalancer"]
     assert balancer["servers"] == [{"url": f"http://{upstream(where)}"}]
+    assert ("mlflow-host-grpc" in routers) == bool(where.grpc_port)
+    if where.grpc_port:
+        balancer = http["services"][routers["mlflow-host-grpc"]["service"]]["loadBalancer"]
+        assert balancer["servers"] == [{"url": f"h2c://{upstream(where, where.grpc_port)}"}]
     redirect = http["middlewares"]["mlflow-host-to-https"]["redirectRegex"]["replacement"]
     assert redirect == f"https://{authority}/${{1}}"
     assert document["tls"]["certificates"] == [
@@ -124,12 +141,14 @@ def test_a_path_that_would_be_more_than_a_path_is_refused(path: str) -> None:
 HOSTS = ("airflow-host", "api-host", "mlflow-host")
 
 
-@pytest.mark.parametrize("max_body", [None, 16_777_216])
-def test_nginx_accepts_it_also_for_several_hosts(tmp_path: Path, max_body: int | None) -> None:
+@pytest.mark.parametrize(("max_body", "grpc_port"), [(None, None), (16_777_216, 8001)])
+def test_nginx_accepts_it_also_for_several_hosts(
+    tmp_path: Path, max_body: int | None, grpc_port: int | None
+) -> None:
     nginx = program("nginx", "nginx-light")
     certificate = Certificate(*make_certificate(tmp_path, "example.com"))
     for host in HOSTS:
-        where = entrance(f"https://{host}.example.com", max_body_bytes=max_body)
+        where = entrance(f"https://{host}.example.com", max_body, grpc_port)
         (tmp_path / f"{host}.conf").write_text(render(Proxy.NGINX, host, where, certificate))
     whole = tmp_path / "nginx.conf"
     whole.write_text(
@@ -139,18 +158,17 @@ def test_nginx_accepts_it_also_for_several_hosts(tmp_path: Path, max_body: int |
     accepted(nginx, "-t", "-q", "-e", "stderr", "-p", tmp_path, "-c", whole)
 
 
-@pytest.mark.parametrize("max_body", [None, 16_777_216])
+@pytest.mark.parametrize(("max_body", "grpc_port"), [(None, None), (16_777_216, 8001)])
 def test_caddy_accepts_it(
-    tmp_path: Path, max_body: int | None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, max_body: int | None, grpc_port: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caddy = program("caddy", "caddy")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     certificate = Certificate(*make_certificate(tmp_path, "mlflow.example.com"))
     file = tmp_path / "Caddyfile"
-    file.write_text(
-        render(Proxy.CADDY, "mlflow-host", entrance(max_body_bytes=max_body), certificate)
-    )
+    where = entrance(max_body_bytes=max_body, grpc_port=grpc_port)
+    file.write_text(render(Proxy.CADDY, "mlflow-host", where, certificate))
     accepted(caddy, "validate", "--adapter", "caddyfile", "--config", file)
     formatted = subprocess.run([caddy, "fmt", file], check=True, capture_output=True, text=True)
     assert formatted.stdout == file.read_text()

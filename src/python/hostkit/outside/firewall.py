@@ -65,7 +65,8 @@ def _ports(host: str, entrance: Entrance) -> tuple[tuple[int, ...], str]:
             f" {entrance.url_variable} names no proxy: there is no port to open; let it listen on"
             f" 0.0.0.0, or set {entrance.url_variable} to the https:// URL of a proxy"
         )
-    return (entrance.port, *entrance.further_ports), ""
+    grpc = entrance.grpc_port
+    return (entrance.port,) if grpc is None else (entrance.port, grpc), ""
 
 
 def _peers(host: str, entrance: Entrance, given: Sequence[str]) -> list[Peer]:

@@ -48,7 +48,9 @@ class Certificate:
 
 def render(proxy: Proxy, host: str, entrance: Entrance, certificate: Certificate) -> str:
     """The configuration of a proxy in front of a host."""
-    return filled("proxy", _FILES[proxy], _values(proxy, host, entrance, certificate))
+    values = _values(proxy, host, entrance, certificate)
+    without = ("GRPC",) if entrance.grpc_port is None else ()
+    return filled("proxy", _FILES[proxy], values, without=without)
 
 
 def _values(
@@ -64,8 +66,10 @@ def _values(
         "NAME": name,
         "PORT": str(port),
         "TIMEOUT": f"{entrance.timeout_seconds:.0f}",
-        "UPSTREAM": _upstream(entrance),
+        "UPSTREAM": _upstream(entrance, entrance.port),
     }
+    if entrance.grpc_port is not None:
+        values["GRPC_UPSTREAM"] = _upstream(entrance, entrance.grpc_port)
     if proxy is Proxy.NGINX:
         values["PREFIX"] = host.replace("-", "_")
     if proxy is Proxy.TRAEFIK:
@@ -97,10 +101,10 @@ def _public(host: str, entrance: Entrance) -> tuple[str, str, int]:
     return authority, f"[{name}]" if ":" in name else name, parts.port or _DEFAULT_PORT
 
 
-def _upstream(entrance: Entrance) -> str:
+def _upstream(entrance: Entrance, port: int) -> str:
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not to listen on)
     address = local.get(entrance.address, entrance.address)
-    return f"[{address}]:{entrance.port}" if ":" in address else f"{address}:{entrance.port}"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _path(path: Path) -> str:
