@@ -25,6 +25,7 @@ from lab.deadline import wait_for
 from lab.deployment import READY_SECONDS, SERVERS, Deployment, set_variables
 from lab.lab import Lab
 from lab.network import WORLD_ADDRESS
+from tests.hosts.grpc_caller import calling
 
 CA = "/etc/ssl/certs/our-ca.pem"
 TRUST = {"SSL_CERT_FILE": CA, "REQUESTS_CA_BUNDLE": CA}
@@ -40,6 +41,7 @@ SETTINGS = {
     "api": {
         "API_HOST": "127.0.0.1",
         "API_PUBLIC_URL": "https://api",
+        "API_GRPC_PORT": "8001",
         "MLFLOW_TRACKING_URI": "https://mlflow",
         "AIRFLOW_BASE_URL": "https://airflow",
         **TRUST,
@@ -309,6 +311,12 @@ def test_predictions_come_through_and_bodies_have_a_limit(front: Front) -> None:
         assert predicted.json()["predictions"] == ["setosa"]
         too_large = client.post("/v1/models/iris/predict", content=b" " * 17_000_000)
         assert too_large.status_code == 413
+
+
+def test_grpc_comes_through(front: Front) -> None:
+    with calling(front.lab, "api:443", front.ca) as answers:
+        pass
+    assert answers.keys() == {"OK"}
 
 
 def test_a_stream_that_is_larger_than_any_body_comes_through(front: Front) -> None:

@@ -10,6 +10,7 @@ from lab.deployment import Deployment, set_variables
 from lab.host import LabHost
 from lab.load import asking, predicting
 from tests.hosts.estate import ROWS, UNITS
+from tests.hosts.grpc_caller import calling
 
 SECONDS_TO_NOTICE = 240.0
 """The longest watchdog, what it needs to be sure, and a start on a busy machine."""
@@ -122,6 +123,28 @@ def test_a_reload_of_the_api_loses_no_request_and_keeps_its_process(
         deployment.wait_until_ready("api")
     assert load.failures == []
     assert main_process(host, unit) == before
+
+
+def test_grpc_answers_and_loses_no_call_by_a_reload_or_a_restart(deployment: Deployment) -> None:
+    host, unit = deployment.lab["api"], "api-host.service"
+    set_variables(host, API_ENV, {"API_GRPC_PORT": "8001"})
+    host.systemctl("daemon-reload")
+    host.systemctl("restart", "api-host.socket", unit)
+    try:
+        with calling(deployment.lab, f"{host.address}:8001") as answers:
+            host.systemctl("reload", unit)
+            host.wait_for(
+                lambda: host.property_of(unit, "SubState") == "running",
+                SECONDS_TO_NOTICE,
+                "a reload",
+            )
+            host.systemctl("restart", unit)
+        assert answers.keys() == {"OK"}
+    finally:
+        set_variables(host, API_ENV, {"API_GRPC_PORT": ""})
+        host.systemctl("daemon-reload")
+        host.systemctl("restart", "api-host.socket", unit)
+    deployment.wait_until_ready("api")
 
 
 def test_a_restart_of_all_workers_loses_no_request(deployment: Deployment) -> None:
