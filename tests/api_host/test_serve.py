@@ -9,10 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from api_host import cli
 from tests.api_host.conftest import save
 from tests.api_host.registry_server import RegistryServer
+from tests.api_host.test_rpc_door import asking
 
 SERVE = (sys.executable, "-c", f"from {cli.__name__} import main; main()", "serve")
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -379,6 +379,26 @@ def test_a_socket_of_another_address_is_refused(registry: RegistryServer, tmp_pa
     )
 
 
+def test_so_is_a_socket_of_another_port_of_grpc(registry: RegistryServer, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        port, listens = listener.getsockname()[1], other.getsockname()[1]
+        command = activated(listener, other)
+        pass_fds = listener.fileno(), other.fileno()
+        with serving(registry, tmp_path, port, args=command, pass_fds=pass_fds) as process:
+            assert process.wait(60) == 1
+    assert (
+        (tmp_path / "log")
+        .read_text()
+        .startswith(
+            f"error: systemd listens on 127.0.0.1 port {listens}, but API_HOST is 127.0.0.1 and"
+            " API_GRPC_PORT empty: run 'systemctl daemon-reload'"
+        )
+    )
+
+
 def test_a_reload_loses_no_request_and_reads_the_env_file_again(
     registry: RegistryServer, models: Path, tmp_path: Path
 ) -> None:
@@ -412,11 +432,9 @@ def test_a_reload_loses_no_request_and_reads_the_env_file_again(
             until_well(api, process, "/readyz")
             assert api.post("/v1/models/iris/predict", json=two).status_code == 413
             ended = threading.Event()
-            callers: list[Future[list[Any]]] = [
-                threads.submit(call_until, ended, port) for _ in range(4)
-            ]
+            callers: list[Future[Any]] = [threads.submit(call_until, ended, port) for _ in range(4)]
             callers += [
-                threads.submit(call_grpc_until, ended, grpc_port, keep=keep)
+                threads.submit(asking, ("127.0.0.1", grpc_port), ended, keep=keep)
                 for keep in (True, True, False)
             ]
             env_file.write_text(f"API_MAX_ROWS=2\nAPI_GRPC_PORT={grpc_port}\n")
@@ -445,32 +463,6 @@ def call_until(ended: threading.Event, port: int) -> list[int]:
             answer = api.post("/v1/models/iris/predict", json={"rows": [ROW]})
             statuses.append(answer.status_code)
         return statuses
-
-
-def call_grpc_until(ended: threading.Event, port: int, *, keep: bool) -> list[str]:
-    """The same over gRPC; or with a connection for each call."""
-    statuses = []
-    # The last one is how long a connection may take to come about.
-    options = [
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.min_reconnect_backoff_ms", 60_000),
-    ]
-    while not ended.is_set():
-        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-            ask: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
-            while not ended.is_set():
-                statuses.append(status_of(partial(ask, b"", timeout=60)))
-                if not keep:
-                    break
-    return statuses
-
-
-def status_of(call: Callable[[], object]) -> str:
-    try:
-        call()
-    except grpc.RpcError as error:
-        return str(error)
-    return "OK"
 
 
 def until_told(systemd: socket.socket, message: str) -> None:
