@@ -225,6 +225,25 @@ def test_who_only_looks_does_not_wait_for_all_who_came_before(
     assert before < 100
 
 
+def test_an_answer_comes_in_one_piece(registry: RegistryServer, tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        serving(registry, tmp_path, port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
+        ExitStack() as sockets,
+    ):
+        until_well(api, process, "/livez")
+        client = sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+        for _ in range(20):
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: api\r\n\r\n")
+            answer = client.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b'\r\n\r\n{"status":"live"}')
+        client.sendall(b"HEAD /livez HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n")
+        assert client.recv(4096).endswith(b"\r\n\r\n")
+        assert client.recv(4096) == b""
+
+
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(
     registry: RegistryServer, slow_model: Path, tmp_path: Path
 ) -> None:
