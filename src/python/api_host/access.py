@@ -11,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api_host import metrics
-from api_host.problems import INTERNAL, Problem
+from api_host.failures import problem_of
+from api_host.problems import INTERNAL
 from api_host.registry import ModelVersion
 
 REQUEST_ID = "X-Request-ID"
@@ -56,13 +57,14 @@ class AccessMiddleware:
                 await self._app(scope, receive, send_with_id)
             except ClientDisconnect:
                 pass  # Nobody is there to be answered.
-            except Exception:
-                _log.exception("request failed")
+            except Exception as error:
+                problem = problem_of(error, scope, request_id)
+                if status or problem.kind is INTERNAL:
+                    _log.exception("request failed")
                 if status:
                     raise  # The answer has begun: all that is left is to break the connection.
-                detail = f"the log of this host says more, under request_id {request_id}"
-                problem = Problem(INTERNAL, detail).response(request_id, scope["path"])
-                await problem(scope, receive, send_with_id)
+                response = problem.response(request_id, scope["path"])
+                await response(scope, receive, send_with_id)
             finally:
                 _note(scope, status, time.perf_counter() - start)
 

@@ -17,17 +17,13 @@ from functools import partial
 
 import httpx
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from api_host import health, inference, predictions, repository, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
 from api_host.catalog import Catalog
-from api_host.errors import AirflowAwayError
 from api_host.extras import Extras
 from api_host.follower import Follower
 from api_host.host import Host
@@ -37,9 +33,9 @@ from api_host.links import Links, links_of
 from api_host.loader import Loader
 from api_host.metrics import metrics
 from api_host.probabilities import Probabilities
-from api_host.problems import AIRFLOW_AWAY, METHOD_NOT_ALLOWED, NOT_FOUND, Problem
 from api_host.reference import openapi
 from api_host.registry import Registry
+from api_host.routing import Routing
 from api_host.settings import ApiSettings
 from api_host.store import Store
 from hostkit.errors import HostError
@@ -51,8 +47,6 @@ RECOVERY_SECONDS = 60.0
 
 MOST_THREADS = 64
 """Enough that models which take long leave threads to the others; most are never started."""
-
-RETRY_SECONDS = 5
 
 ROUTES = (
     # The first that matches is taken: what is asked most comes first.
@@ -95,6 +89,13 @@ ROUTES = (
 )
 
 
+class _Application(Starlette):
+    """Starlette without its layers that catch exceptions: ours does."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return AccessMiddleware(Routing(self.router, ROUTES))
+
+
 def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Starlette:
     """The application of a host with these settings. Raises `HostError`.
 
@@ -108,16 +109,7 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
             app.state.host = host
             yield
 
-    app = Starlette(
-        routes=ROUTES,
-        lifespan=lifespan,
-        middleware=[Middleware(AccessMiddleware)],
-        exception_handlers={
-            Problem: _on_problem,
-            AirflowAwayError: _on_airflow_away,
-            HTTPException: _on_http_exception,
-        },
-    )
+    app = _Application(routes=ROUTES, lifespan=lifespan)
     app.router.redirect_slashes = False  # A path is right, or it is a problem.
     return app
 
@@ -218,29 +210,3 @@ def _trusted(settings: ApiSettings) -> ssl.SSLContext:
 async def _stop(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-async def _on_problem(request: Request, problem: Exception) -> Response:
-    assert isinstance(problem, Problem)  # noqa: S101 - Starlette's types say less than its routing
-    return problem.response(request.state.request_id, request.url.path)
-
-
-async def _on_airflow_away(request: Request, error: Exception) -> Response:
-    problem = Problem(AIRFLOW_AWAY, str(error), retry_after=RETRY_SECONDS)
-    return problem.response(request.state.request_id, request.url.path)
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    # What Starlette itself raises: no such path, or not with this method.
-    assert isinstance(error, HTTPException)  # noqa: S101
-    path = request.url.path
-    if error.status_code == METHOD_NOT_ALLOWED.status:
-        allowed = (error.headers or {}).get("Allow", "")
-        problem = Problem(
-            METHOD_NOT_ALLOWED,
-            f"{path} takes {allowed}, not {request.method}",
-            headers=error.headers,
-        )
-    else:
-        problem = Problem(NOT_FOUND, f"{path} is not a path of this host")
-    return problem.response(request.state.request_id, request.url.path)
