@@ -1,14 +1,15 @@
 """The outermost layer: a request's id, its log line, its metrics, an answer to any error."""
 
 import re
+import secrets
 import time
-import uuid
+from functools import lru_cache
 from urllib.parse import quote
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from api_host import metrics
 from api_host.failures import problem_of
@@ -17,6 +18,9 @@ from api_host.registry import ModelVersion
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"
+_REQUEST_ID, _MODEL = REQUEST_ID.lower().encode(), MODEL.lower().encode()
+"""As ASGI has the names of headers."""
+
 _QUIET_PATHS = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by machines: logged only when the level is DEBUG."""
 
@@ -46,41 +50,48 @@ class AccessMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
+                headers = message["headers"]
+                headers.append((_REQUEST_ID, request_id.encode()))
                 if served := state.get("served"):
-                    headers[MODEL] = model_header(served)
+                    headers.append((_MODEL, _header(served.name, served.version)))
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except ClientDisconnect:
-                pass  # Nobody is there to be answered.
-            except Exception as error:
-                problem = problem_of(error, scope, request_id)
-                if status or problem.kind is INTERNAL:
-                    _log.exception("request failed")
-                if status:
-                    raise  # The answer has begun: all that is left is to break the connection.
-                response = problem.response(request_id, scope["path"])
-                await response(scope, receive, send_with_id)
-            finally:
-                _note(scope, status, time.perf_counter() - start)
+        bound = bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # Nobody is there to be answered.
+        except Exception as error:
+            problem = problem_of(error, scope, request_id)
+            if status or problem.kind is INTERNAL:
+                _log.exception("request failed")
+            if status:
+                raise  # The answer has begun: all that is left is to break the connection.
+            response = problem.response(request_id, scope["path"])
+            await response(scope, receive, send_with_id)
+        finally:
+            _note(scope, status, time.perf_counter() - start)
+            reset_contextvars(**bound)
 
 
 def good_id(given: str) -> str:
     """The caller's name for a request, or one of our own where it has none fit for a log."""
-    return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _GOOD_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def model_header(served: ModelVersion) -> str:
     """How an answer names the version that gave it."""
-    return f"{quote(served.name)}/{served.version}"
+    return _header(served.name, served.version).decode()
+
+
+@lru_cache(1000)
+def _header(name: str, version: str) -> bytes:
+    return f"{quote(name)}/{version}".encode()
 
 
 def _request_id(scope: Scope) -> str:
-    return good_id(Headers(scope=scope).get(REQUEST_ID, ""))
+    given = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+    return good_id(given.decode("latin-1"))
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
