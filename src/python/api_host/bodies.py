@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from api_host.host import host_of
 from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
@@ -13,18 +13,24 @@ async def read_body(request: Request) -> bytes:
     settings = host_of(request).settings
     most_bytes = settings.api_max_body_bytes
     timeout_seconds = settings.api_read_timeout_seconds
-    body = bytearray()
+    chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
                 size += len(chunk)
                 # What is too large is read to its end, or the client would not read the answer.
                 if size <= most_bytes:
-                    body += chunk
+                    chunks.append(chunk)
+                if not message.get("more_body", False):
+                    break
     except TimeoutError:
         if size <= most_bytes:
             raise Problem(SLOW_BODY, f"the body was not here after {timeout_seconds:g} s") from None
     if size > most_bytes:
         raise Problem(BODY_TOO_LARGE, f"the body may have {most_bytes} bytes, and has more")
-    return bytes(body)
+    return b"".join(chunks)

@@ -99,7 +99,7 @@ async def predict(request: Request) -> Response:
     from api_host import bulk  # noqa: PLC0415
 
     request.state.served = served.version
-    if request.url.query:
+    if request.scope["query_string"]:
         bulk.first_row(request)
     if bulk.is_stream(request.headers):
         return bulk.StreamOfPredictions(request, served)
@@ -113,7 +113,7 @@ async def predict_proba(request: Request) -> Response:
     from api_host import bulk  # noqa: PLC0415 - see predict
 
     request.state.served = served.version
-    if request.url.query:
+    if request.scope["query_string"]:
         bulk.first_row(request)
     served = host.probabilities.of(served)
     if bulk.is_stream(request.headers):
@@ -226,9 +226,26 @@ async def respond(
     """
     if seconds <= 0:
         raise _late(served, seconds)
+    question = read() if size <= SMALL_BODY else None
+    predictions: Any = None
+    if question is not None and not question.functions:
+        predictions = host.lanes.of(served).predict_now(question.table)
+        rows = len(question.table)
+        if predictions is not None and rows <= FEW_ROWS:
+            # Nothing is waited for, so that there is nothing to time.
+            metrics.note_rows(served.version, rows)
+            return question.answer(predictions)
     try:
         async with asyncio.timeout(seconds):
-            return await _respond(host, served, read, wait, size=size, seconds=seconds)
+            if question is None:
+                question = await _in_thread(host, read)
+            if predictions is None:
+                predictions = await _predictions(host, served, question, seconds, wait)
+            rows = len(question.table)
+            metrics.note_rows(served.version, rows)
+            if rows > FEW_ROWS:
+                return await _in_thread(host, partial(question.answer, predictions))
+            return question.answer(predictions)
     except TimeoutError:
         raise _late(served, seconds) from None
 
@@ -241,29 +258,23 @@ def _late(served: Served, seconds: float) -> Problem:
     )
 
 
-async def _respond(
+async def _in_thread(host: Host, function: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(host.threads, function)
+
+
+async def _predictions(
     host: Host,
     served: Served,
-    read: "Callable[[], Question[T]]",
-    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
-    *,
-    size: int,
+    question: "Question[Any]",
     seconds: float,
-) -> T:
-    loop = asyncio.get_running_loop()
-    question = await loop.run_in_executor(host.threads, read) if size > SMALL_BODY else read()
-    rows = len(question.table)
-    if question.functions:
-        predictions: Any = {
-            function: await _ask(_lane(host, served, function), question, seconds, wait)
-            for function in question.functions
-        }
-    else:
-        predictions = await _ask(host.lanes.of(served), question, seconds, wait)
-    metrics.note_rows(served.version, rows)
-    if rows > FEW_ROWS:
-        return await loop.run_in_executor(host.threads, question.answer, predictions)
-    return question.answer(predictions)
+    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+) -> Any:
+    if not question.functions:
+        return await _ask(host.lanes.of(served), question, seconds, wait)
+    return {
+        function: await _ask(_lane(host, served, function), question, seconds, wait)
+        for function in question.functions
+    }
 
 
 def _lane(host: Host, served: Served, function: str) -> Lane:
