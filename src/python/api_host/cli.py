@@ -47,10 +47,11 @@ def serve(env_file: Path | None) -> None:
     )
     for name, text in ONE_CORE.items():
         os.environ.setdefault(name, text)
-    log.configure()
     # Imported here: `version` and `config` need no server.
+    from api_host.documents import to_line  # noqa: PLC0415
     from api_host.serve import serve as run  # noqa: PLC0415
 
+    log.configure(to_json=to_line)
     run(loaded.settings, lambda: load(ApiSettings, env_file=env_file).settings)
 
 

@@ -13,12 +13,11 @@ from starlette.responses import Response
 from api_host import codecs, columns, invocations, tensors, tensors_json
 from api_host.answers import ModelName, Predictions, Probabilities
 from api_host.catalog import Served
+from api_host.documents import JsonText
 from api_host.enforcement import invalid
 from api_host.probabilities import PREDICT
 from api_host.problems import PREDICTION_FAILED, Problem, too_many_rows
 from api_host.table import Table
-
-JSON = "application/json"
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +46,7 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
 
     def answer(predictions: Any) -> Response:
         document = Predictions(ModelName(version.name, version.version), predictions)
-        return Response(msgspec.json.encode(document, enc_hook=_as_list), media_type=JSON)
+        return JsonText(msgspec.json.encode(document, enc_hook=_as_list))
 
     return Question(table, answer, refuse)
 
@@ -61,7 +60,7 @@ def weigh(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     def answer(predictions: Any) -> Response:
         rows = by_row(predictions, len(table))
         document = Probabilities(ModelName(version.name, version.version), classes, rows)
-        return Response(msgspec.json.encode(document, enc_hook=_as_list), media_type=JSON)
+        return JsonText(msgspec.json.encode(document, enc_hook=_as_list))
 
     return Question(table, answer, refuse)
 
@@ -111,7 +110,7 @@ def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> 
         raise too_many_rows(len(table), most_rows)
 
     def answer(predictions: Any) -> Response:
-        return Response(invocations.encode(predictions), media_type=JSON)
+        return JsonText(invocations.encode(predictions))
 
     return Question(table, answer, lambda error: invalid(f"the model says: {error}"))
 

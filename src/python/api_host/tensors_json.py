@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from api_host.answers import Inference, OutputParameters, OutputTensor
-from api_host.documents import mistake
+from api_host.documents import JsonText, mistake
 from api_host.kinds import Kind, described
 from api_host.problems import (
     INVALID_BODY,
@@ -43,7 +43,6 @@ from api_host.tensors import (
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says how many bytes of a body are JSON; all that follows is binary data."""
 
-JSON = "application/json"
 BINARY = "application/octet-stream"
 
 ENCODING = "Content-Encoding"
@@ -100,7 +99,7 @@ def encode(
     answer_id = UNSET if question.id is None else question.id
     text = msgspec.json.encode(Inference(name, version, tensors, answer_id))
     if not binaries:
-        return Response(text, media_type=JSON)
+        return JsonText(text)
     headers = {JSON_LENGTH: str(len(text))}
     return Response(b"".join([text, *binaries]), headers=headers, media_type=BINARY)
 

@@ -3,25 +3,35 @@
 As a service the fields of an event become fields of the journal too: `journalctl REQUEST_ID=...`.
 """
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 from hostkit import journal
+
+
+def _stamp(_: Any, __: str, event: EventDict) -> EventDict:
+    # Of a moment that knows its time zone, the text takes three times as long.
+    event["timestamp"] = f"{datetime.now(UTC).replace(tzinfo=None).isoformat()}Z"
+    return event
+
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _stamp,
     structlog.processors.StackInfoRenderer(),
 ]
 
@@ -45,12 +55,14 @@ class _Lines:
         self.critical = partial(write, level=logging.CRITICAL)
 
 
-def configure(*, level: str = "INFO") -> None:
+def configure(*, level: str = "INFO", to_json: Callable[..., str] = json.dumps) -> None:
     """Sends structlog, the standard library's loggers and warnings, and a crash to standard error.
 
     All in the same form.
+
+    `to_json`: makes the JSON; `default` is what it is to ask about a value that it does not know.
     """
-    render = _renderers(json=not sys.stderr.isatty())
+    render = _renderers(None if sys.stderr.isatty() else to_json)
     to_journal = journal.is_stream(sys.stderr, os.environ)
     write = journal.Writer(sys.stderr).write if to_journal else partial(_write, sys.stderr)
     handler = _Handler(write)
@@ -91,13 +103,13 @@ def _write(stream: TextIO, line: str, level: int) -> None:  # noqa: ARG001 - a j
         stream.flush()
 
 
-def _renderers(*, json: bool) -> list[Processor]:
-    if not json:
+def _renderers(to_json: Callable[..., str] | None) -> list[Processor]:
+    if to_json is None:
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [
         # Without the local variables of each frame: passwords are among them.
         structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-        structlog.processors.JSONRenderer(),
+        structlog.processors.JSONRenderer(to_json),
     ]
 
 
