@@ -49,34 +49,52 @@ class _IdleTimer(AsyncioSingleTask):
     """Ends a connection that nothing comes by, or at once when the server stops.
 
     Hypercorn 0.18 starts and cancels a task for it at each request, which costs as much as a
-    prediction; a timer does not.
+    prediction. One timer does not: it goes on while the connection is in use, and is set anew only
+    when it has run out.
     """
 
     def __init__(self, server: TCPServer) -> None:
         super().__init__()
         self._server = server
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether the connection is idle."""
-        return self._timer is not None
+        return self._deadline is not None
 
     async def restart(
         self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]  # noqa: ARG002
     ) -> None:
         """The connection is idle from now on."""
-        await self.stop()
         server = self._server
-        is_last = server.context.terminated.is_set()
-        seconds = 0.0 if is_last else server.config.keep_alive_timeout
-        self._timer = server.loop.call_later(seconds, self.end)
+        if server.context.terminated.is_set():
+            self.end()
+            return
+        self._deadline = server.loop.time() + server.config.keep_alive_timeout
+        if self._timer is None:
+            self._timer = server.loop.call_at(self._deadline, self._look)
 
     async def stop(self) -> None:
         """The connection is in use, or closed."""
+        self._deadline = None
+
+    def cancel(self) -> None:
+        """The connection is closed, and needs no timer any more."""
+        self._deadline = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline <= self._server.loop.time():
+            self.end()
+        else:
+            self._timer = self._server.loop.call_at(self._deadline, self._look)
 
     def end(self) -> None:
         """Closes the connection."""
@@ -135,7 +153,7 @@ class _Connection(TCPServer):
             await super()._read_data()
         finally:
             ending.cancel()
-            await self._idle.stop()
+            self._idle.cancel()
 
     async def _end_with_server(self) -> None:
         await self.context.terminated.wait()
