@@ -244,6 +244,47 @@ def test_an_answer_comes_in_one_piece(registry: RegistryServer, tmp_path: Path) 
         assert client.recv(4096) == b""
 
 
+def test_a_body_may_come_in_any_pieces(
+    registry: RegistryServer, models: Path, tmp_path: Path
+) -> None:
+    registry.promote("iris", models / "linear")
+    port = free_port()
+    body = json.dumps({"rows": [ROW]}).encode()
+    head = (
+        b"POST /v1/models/iris/predict HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+    )
+    sized = head + b"Content-Length: %d\r\n\r\n" % len(body)
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:])]
+    whole = sized + body
+    with (
+        serving(registry, tmp_path, port) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as api,
+        ExitStack() as sockets,
+    ):
+        until_well(api, process, "/readyz")
+        client = sockets.enter_context(socket.create_connection(("127.0.0.1", port)))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for pieces in (
+            [whole],
+            [sized, body],
+            [sized, body[:9], body[9:]],
+            [chunked, *chunks, b"0\r\n\r\n"],
+            [chunked + b"".join(chunks) + b"0\r\n\r\n"],
+            [whole[:20], whole[20:]],
+        ):
+            for piece in pieces:
+                client.sendall(piece)
+                assert httpx.get(f"{api.base_url}/livez").is_success  # It has been seen by then.
+            assert b'"predictions":["setosa"]' in client.recv(4096)
+        client.sendall(whole + whole)
+        answers = b""
+        while answers.count(b'"predictions":["setosa"]') < 2:
+            received = client.recv(4096)
+            assert received, answers
+            answers += received
+
+
 def test_what_is_under_way_is_answered_and_health_is_never_blocked(
     registry: RegistryServer, slow_model: Path, tmp_path: Path
 ) -> None:

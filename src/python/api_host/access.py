@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
@@ -76,12 +76,21 @@ class AccessMiddleware:
 
 def good_id(given: str) -> str:
     """The caller's name for a request, or one of our own where it has none fit for a log."""
-    return given if _GOOD_ID.fullmatch(given) else secrets.token_hex(16)
+    return given if _GOOD_ID.fullmatch(given) else _new_id()
 
 
 def model_header(served: ModelVersion) -> str:
     """How an answer names the version that gave it."""
     return _header(served.name, served.version).decode()
+
+
+def note_served(request: Request, served: ModelVersion) -> None:
+    """Says which version answers a request, for its log line and the header of its answer."""
+    request.scope["state"]["served"] = served
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 @lru_cache(1000)
@@ -90,8 +99,10 @@ def _header(name: str, version: str) -> bytes:
 
 
 def _request_id(scope: Scope) -> str:
-    given = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
-    return good_id(given.decode("latin-1"))
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID:
+            return good_id(value.decode("latin-1"))
+    return _new_id()
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:

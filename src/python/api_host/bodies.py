@@ -5,18 +5,27 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 
 from api_host.host import host_of
+from api_host.http1 import BODY
 from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
+from api_host.settings import ApiSettings
 
 
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises `Problem`, and Starlette's own error if the client went away."""
     settings = host_of(request).settings
-    most_bytes = settings.api_max_body_bytes
-    timeout_seconds = settings.api_read_timeout_seconds
+    # That it is here already is what most clients see to: then there is nothing to time.
+    whole = request.scope.get("extensions", {}).get(BODY)
+    body: bytes = whole["body"] if whole else await _receive(request, settings)
+    if len(body) > settings.api_max_body_bytes:
+        raise _too_large(settings)
+    return body
+
+
+async def _receive(request: Request, settings: ApiSettings) -> bytes:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(timeout_seconds):
+        async with asyncio.timeout(settings.api_read_timeout_seconds):
             while True:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
@@ -24,13 +33,19 @@ async def read_body(request: Request) -> bytes:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 # What is too large is read to its end, or the client would not read the answer.
-                if size <= most_bytes:
+                if size <= settings.api_max_body_bytes:
                     chunks.append(chunk)
                 if not message.get("more_body", False):
                     break
     except TimeoutError:
-        if size <= most_bytes:
-            raise Problem(SLOW_BODY, f"the body was not here after {timeout_seconds:g} s") from None
-    if size > most_bytes:
-        raise Problem(BODY_TOO_LARGE, f"the body may have {most_bytes} bytes, and has more")
+        if size <= settings.api_max_body_bytes:
+            seconds = f"{settings.api_read_timeout_seconds:g} s"
+            raise Problem(SLOW_BODY, f"the body was not here after {seconds}") from None
+    if size > settings.api_max_body_bytes:
+        raise _too_large(settings)
     return b"".join(chunks)
+
+
+def _too_large(settings: ApiSettings) -> Problem:
+    detail = f"the body may have {settings.api_max_body_bytes} bytes, and has more"
+    return Problem(BODY_TOO_LARGE, detail)

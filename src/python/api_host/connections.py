@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from hypercorn import protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import AsyncioSingleTask
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import TaskGroup
 
-from api_host import metrics
-from api_host.http1 import Http1
+from api_host import http1, metrics
 from api_host.problems import OVERLOADED, Problem
 from api_host.turnstile import Turnstile
 
@@ -193,4 +190,4 @@ def look_after_connections(most: int) -> None:
     `most`: how many there may be at a time; who makes another is told so.
     """
     setattr(run, TCPServer.__name__, partial(_Connection, _Connections(most)))
-    setattr(protocol, H11Protocol.__name__, Http1)
+    http1.install()

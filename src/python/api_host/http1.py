@@ -8,11 +8,16 @@ from itertools import chain
 
 import h11
 from h11._headers import Headers
+from hypercorn import protocol
 from hypercorn.config import Config
 from hypercorn.events import RawData
-from hypercorn.protocol.events import Event, Response
+from hypercorn.protocol.events import Body, EndBody, Event, Response
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import H11SendableEvent
+
+BODY = "tripod.body"
+"""The extension of a scope that holds a body which was there as soon as its request was."""
 
 _UPGRADE = b"upgrade"
 _HTTP_2 = b"PRI"
@@ -21,7 +26,7 @@ _HTTP_2 = b"PRI"
 _ILLEGAL = re.compile(rb"[\r\n\0]")
 
 
-class Http1(H11Protocol):
+class _Http1(H11Protocol):
     """A connection that speaks HTTP/1.1.
 
     Hypercorn 0.18 sends the head of an answer by itself, which is a system call more and wakes the
@@ -63,6 +68,28 @@ class Http1(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == _HTTP_2 or any(name == _UPGRADE for name, _ in event.headers):
             await super()._check_protocol(event)
+
+
+class _Stream(HTTPStream):
+    """A request whose body, if it came in one piece with its end, can be had without waiting."""
+
+    _pieces = 0
+    _body = b""
+
+    async def handle(self, event: Event) -> None:
+        """Takes a part of a request."""
+        if isinstance(event, Body):
+            self._pieces += 1
+            self._body = bytes(event.data) if self._pieces == 1 else b""
+        elif isinstance(event, EndBody) and self._pieces <= 1:
+            self.scope["extensions"][BODY] = {"body": self._body}
+        await super().handle(event)
+
+
+def install() -> None:
+    """Makes Hypercorn in this process speak HTTP/1.1 like this."""
+    setattr(protocol, H11Protocol.__name__, _Http1)
+    setattr(protocol.h11, HTTPStream.__name__, _Stream)
 
 
 @lru_cache(1)

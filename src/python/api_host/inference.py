@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api_host.access import note_served
 from api_host.answers import ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady
 from api_host.catalog import Served
 from api_host.documents import json_response
@@ -36,14 +37,14 @@ async def get_model(request: Request) -> Response:
     """`GET /v2/models/{name}`, also by version."""
     host = host_of(request)
     served = await find(host, **request.path_params)
-    request.state.served = served.version
+    note_served(request, served.version)
     return json_response(describe(host, served))
 
 
 async def is_model_ready(request: Request) -> Response:
     """`GET /v2/models/{name}/ready`, also by version: one that is not loaded yet is loaded."""
     served = await find(host_of(request), **request.path_params)
-    request.state.served = served.version
+    note_served(request, served.version)
     return json_response(ModelReady(served.version.name))
 
 

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api_host import metrics
+from api_host.access import note_served
 from api_host.answers import (
     Lineage,
     ModelDescription,
@@ -98,7 +99,7 @@ async def predict(request: Request) -> Response:
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import bulk  # noqa: PLC0415
 
-    request.state.served = served.version
+    note_served(request, served.version)
     if request.scope["query_string"]:
         bulk.first_row(request)
     if bulk.is_stream(request.headers):
@@ -187,7 +188,7 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
     `function`: of `scoring`, for the protocol that the caller speaks.
     """
     host = host_of(request)
-    request.state.served = served.version
+    note_served(request, served.version)
     body = await read_body(request)
     # Imported here, where a model is loaded already: pandas and numpy are of no use before.
     from api_host import scoring  # noqa: PLC0415
