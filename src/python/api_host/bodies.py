@@ -4,15 +4,13 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
-from api_host.host import host_of
 from api_host.http1 import BODY
 from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
 from api_host.settings import ApiSettings
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, settings: ApiSettings) -> bytes:
     """The whole body. Raises `Problem`, and Starlette's own error if the client went away."""
-    settings = host_of(request).settings
     # That it is here already is what most clients see to: then there is nothing to time.
     whole = request.scope.get("extensions", {}).get(BODY)
     body: bytes = whole["body"] if whole else await _receive(request, settings)

@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from api_host.problems import INVALID_BODY, Mistake, Problem, invalid_input, pointer
 
+JSON = "application/json"
+
 Document = TypeVar("Document")
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
@@ -47,7 +49,7 @@ def json_response(
     document: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A response that holds a document."""
-    return Response(msgspec.json.encode(document), status, headers, "application/json")
+    return Response(msgspec.json.encode(document), status, headers, JSON)
 
 
 class JsonText(Response):
@@ -59,7 +61,7 @@ class JsonText(Response):
         self.body = text
         self.raw_headers = [
             (b"content-length", b"%d" % len(text)),
-            (b"content-type", b"application/json"),
+            (b"content-type", JSON.encode()),
         ]
 
 

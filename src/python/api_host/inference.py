@@ -50,8 +50,9 @@ async def is_model_ready(request: Request) -> Response:
 
 async def infer(request: Request) -> Response:
     """`POST /v2/models/{name}/infer`, also by version."""
-    served = await find(host_of(request), **request.path_params)
-    return await answer(request, served, "infer")
+    host = host_of(request)
+    served = await find(host, **request.path_params)
+    return await answer(request, host, served, "infer")
 
 
 def describe(host: Host, served: Served) -> ModelMetadata:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from api_host.answers import (
 )
 from api_host.bodies import read_body
 from api_host.catalog import Catalog, Served
-from api_host.documents import json_response
+from api_host.documents import JSON, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
 from api_host.lanes import Lane
@@ -95,16 +95,17 @@ async def get_model(request: Request) -> Response:
 
 async def predict(request: Request) -> Response:
     """`POST /v1/models/{name}/predict`, also by alias and by version."""
-    served = await find(host_of(request), **request.path_params)
-    # Imported here, where a model is loaded already: pandas and numpy are of no use before.
-    from api_host import bulk  # noqa: PLC0415
-
+    host = host_of(request)
+    served = await find(host, **request.path_params)
     note_served(request, served.version)
-    if request.scope["query_string"]:
+    if request.scope["query_string"] or request.headers.get("Content-Type") != JSON:
+        # Imported here, where a model is loaded already: pandas and numpy are of no use before.
+        from api_host import bulk  # noqa: PLC0415
+
         bulk.first_row(request)
-    if bulk.is_stream(request.headers):
-        return bulk.StreamOfPredictions(request, served)
-    return await answer(request, served, "score")
+        if bulk.is_stream(request.headers):
+            return bulk.StreamOfPredictions(request, served)
+    return await answer(request, host, served, "score")
 
 
 async def predict_proba(request: Request) -> Response:
@@ -113,20 +114,20 @@ async def predict_proba(request: Request) -> Response:
     served = await find(host, **request.path_params)
     from api_host import bulk  # noqa: PLC0415 - see predict
 
-    request.state.served = served.version
+    note_served(request, served.version)
     if request.scope["query_string"]:
         bulk.first_row(request)
     served = host.probabilities.of(served)
     if bulk.is_stream(request.headers):
         return bulk.StreamOfPredictions(request, served, served.model.classes)
-    return await answer(request, served, "weigh")
+    return await answer(request, host, served, "weigh")
 
 
 async def invoke(request: Request) -> Response:
     """`POST /invocations`: MLflow's scoring protocol, which knows of one model only."""
     host = host_of(request)
     served = await find(host, host.settings.model_name or _only_model(host))
-    return await answer(request, served, "invoke")
+    return await answer(request, host, served, "invoke")
 
 
 def _only_model(host: Host) -> str:
@@ -182,24 +183,15 @@ async def _extra(host: Host, name: str, version: str) -> Served:
         raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
 
 
-async def answer(request: Request, served: Served, function: Function) -> Response:
+async def answer(request: Request, host: Host, served: Served, function: Function) -> Response:
     """Predicts with `served` and nothing else.
 
     `function`: of `scoring`, for the protocol that the caller speaks.
     """
-    host = host_of(request)
     note_served(request, served.version)
-    body = await read_body(request)
-    # Imported here, where a model is loaded already: pandas and numpy are of no use before.
-    from api_host import scoring  # noqa: PLC0415
-
-    ask = {
-        "score": scoring.score,
-        "weigh": scoring.weigh,
-        "invoke": scoring.invoke,
-        "infer": scoring.infer,
-    }[function]
+    body = await read_body(request, host.settings)
     limits = host.limits.of(served.version.name)
+    ask = _readers()[function]
     return await respond(
         host,
         served,
@@ -208,6 +200,19 @@ async def answer(request: Request, served: Served, function: Function) -> Respon
         seconds=limits.timeout_seconds,
         wait=partial(_while_wanted, request),
     )
+
+
+@cache
+def _readers() -> "Mapping[Function, Callable[..., Question[Response]]]":
+    # Imported here, where a model is loaded already: pandas and numpy are of no use before.
+    from api_host import scoring  # noqa: PLC0415
+
+    return {
+        "score": scoring.score,
+        "weigh": scoring.weigh,
+        "invoke": scoring.invoke,
+        "infer": scoring.infer,
+    }
 
 
 async def respond(

@@ -83,7 +83,7 @@ def refuse_unload(host: Host, name: str) -> NoReturn:
 
 
 async def _read(request: Request, document: type[Document]) -> Document:
-    body = await read_body(request)
+    body = await read_body(request, host_of(request).settings)
     return decode_document(body if body.strip() else b"{}", document)
 
 

@@ -40,7 +40,7 @@ _GOOD_ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")
 async def start_training(request: Request) -> Response:
     """`POST /v1/trainings`."""
     host = host_of(request)
-    body = await read_body(request)
+    body = await read_body(request, host.settings)
     wanted = check(decode_json(body) if body.strip() else {})
     key = request.headers.get("Idempotency-Key")
     training_id = run_id(key)

@@ -181,7 +181,8 @@ class _Compiled:
         self._dtype = None if dtype == np.float64 else dtype
 
     def __call__(self, matrix: Matrix) -> NDArray[Any] | None:
-        complete = bool(np.abs(matrix).max(initial=0.0) <= MOST)  # False for NaN, too.
+        largest = np.maximum.reduce(np.abs(matrix), axis=None, initial=0.0)
+        complete = bool(largest <= MOST)  # False for NaN, too.
         if not complete and not self._takes(matrix):
             return None
         return self._apply(matrix, complete=complete)
