@@ -204,5 +204,7 @@ def test_deep_nesting_is_refused() -> None:
 
 
 def test_numbers_are_written_as_mlflow_writes_them() -> None:
+    assert json.loads(encode(np.array(["é", "\ud800"]))) == {"predictions": ["é", "\ud800"]}
+    assert json.loads(encode(np.array([["a"], ["b"]]))) == {"predictions": [["a"], ["b"]]}
     assert encode(np.array([1.5, np.nan])) == b'{"predictions": [1.5, NaN]}'
     assert encode([np.array([1, 2])]) == b'{"predictions": [[1, 2]]}'

@@ -26,7 +26,7 @@ _HTTP_2 = b"PRI"
 _ILLEGAL = re.compile(rb"[\r\n\0]")
 
 
-class _Http1(H11Protocol):
+class Http1(H11Protocol):
     """A connection that speaks HTTP/1.1.
 
     Hypercorn 0.18 sends the head of an answer by itself, which is a system call more and wakes the
@@ -88,7 +88,7 @@ class _Stream(HTTPStream):
 
 def install() -> None:
     """Makes Hypercorn in this process speak HTTP/1.1 like this."""
-    setattr(protocol, H11Protocol.__name__, _Http1)
+    setattr(protocol, H11Protocol.__name__, Http1)
     setattr(protocol.h11, HTTPStream.__name__, _Stream)
 
 

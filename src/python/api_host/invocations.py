@@ -7,6 +7,7 @@ here with what MLflow reads, for bodies that hypothesis makes up.
 import base64
 import io
 import json
+from contextlib import suppress
 from datetime import date, time
 from typing import Any
 
@@ -50,7 +51,8 @@ def decode(
 def encode(predictions: Any) -> bytes:
     """The answer, as MLflow writes it: its NaN is JavaScript's, not JSON's. Raises `Problem`."""
     if isinstance(predictions, np.ndarray) and _is_plain(predictions):
-        return msgspec.json.encode({"predictions": predictions.tolist()})
+        with suppress(UnicodeEncodeError):  # Half of a surrogate pair, which json escapes.
+            return msgspec.json.encode({"predictions": predictions.tolist()})
     if isinstance(predictions, pd.DataFrame | pd.Series):
         predictions = pd.DataFrame(predictions).to_dict(orient="records")
     try:
@@ -65,7 +67,7 @@ def _is_plain(predictions: NDArray[Any]) -> bool:
         return predictions.dtype.itemsize <= np.float64().itemsize and bool(
             np.isfinite(predictions).all()
         )
-    return predictions.dtype.kind in "biu"
+    return predictions.dtype.kind in "biuU"
 
 
 def _as_json(value: Any) -> Any:
