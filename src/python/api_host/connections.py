@@ -1,18 +1,30 @@
 """Connections: how many there may be, and how they end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import math
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, cast
 
+from hypercorn import protocol
 from hypercorn.asyncio import run
-from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.asyncio.worker_context import AsyncioSingleTask
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol import h2, h11
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import TaskGroup
 
-from api_host import http1, metrics
+from api_host import metrics
+from api_host.exchange import Exchange
+from api_host.http1 import Http1
+from api_host.http2 import Http2
+from api_host.pace import Pace
 from api_host.problems import OVERLOADED, Problem
 from api_host.turnstile import Turnstile
 
@@ -25,6 +37,11 @@ RETRY_SECONDS = 1
 ASK_SECONDS = 1 * SECONDS
 """How long one who is refused may take to send a request: an answer before it could get lost."""
 
+_MUCH_BYTES = 64 * KIBIBYTES
+"""More than this a client must have taken part of, or Hypercorn waits."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+
 CLOSE_SECONDS = 5 * SECONDS
 """How long a client may take to read the rest of an answer that ends here."""
 
@@ -34,12 +51,38 @@ class _Connections:
     """Those that are open.
 
     `most`: how many there may be.
+    `most_of_one`: how many of them from one address.
+    `pace`: how slow their clients may be.
     `turnstile`: by which their requests come in.
     """
 
     most: int
+    most_of_one: int
+    pace: Pace
     count: int = 0
     turnstile: Turnstile = field(default_factory=Turnstile)
+    by_address: Counter[str] = field(default_factory=Counter)
+
+    def refusal(self, address: str) -> str | None:
+        """Why there may be none more from an address; None if there may."""
+        if self.count >= self.most:
+            return f"this host has {self.most} connections, and more it may not have"
+        if self.by_address[address] >= self.most_of_one:
+            return f"{address} has {self.most_of_one} connections, and more it may not have"
+        return None
+
+    @contextmanager
+    def counted(self, address: str) -> Iterator[None]:
+        """Counts a connection from an address as long as the block runs."""
+        self.count += 1
+        self.by_address[address] += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self.by_address[address] -= 1
+            if not self.by_address[address]:
+                del self.by_address[address]
 
 
 class _IdleTimer(AsyncioSingleTask):
@@ -48,49 +91,57 @@ class _IdleTimer(AsyncioSingleTask):
     Hypercorn 0.18 starts and cancels a task for it at each request, which costs as much as a
     prediction. One timer does not: it goes on while the connection is in use, and is set anew only
     when it has run out.
+
+    `period`: the number of the time for which the connection is idle now; None while it is in use.
     """
 
-    def __init__(self, server: TCPServer) -> None:
+    def __init__(self, server: TCPServer, pace: Pace) -> None:
         super().__init__()
         self._server = server
+        self._pace = pace
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the connection is idle."""
-        return self._deadline is not None
+        self._deadline = math.inf
+        self._periods = 0
+        self.period: int | None = None
 
     async def restart(
         self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]  # noqa: ARG002
     ) -> None:
         """The connection is idle from now on."""
-        server = self._server
-        if server.context.terminated.is_set():
+        if self._server.context.terminated.is_set():
             self.end()
             return
-        self._deadline = server.loop.time() + server.config.keep_alive_timeout
-        if self._timer is None:
-            self._timer = server.loop.call_at(self._deadline, self._look)
+        self._periods += 1
+        self.period = self._periods
+        self._end_after(self._server.config.keep_alive_timeout)
 
     async def stop(self) -> None:
         """The connection is in use, or closed."""
-        self._deadline = None
+        self.period = None
+        self._deadline = math.inf
+
+    def hurry(self) -> None:
+        """The connection is idle no more, but what has come is not all of a request's headers."""
+        self._end_after(self._pace.seconds)
 
     def cancel(self) -> None:
         """The connection is closed, and needs no timer any more."""
-        self._deadline = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _end_after(self, seconds: float) -> None:
+        self._deadline = self._server.loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self.cancel()
+        if self._timer is None:
+            self._timer = self._server.loop.call_at(self._deadline, self._look)
+
     def _look(self) -> None:
         self._timer = None
-        if self._deadline is None:
-            return
         if self._deadline <= self._server.loop.time():
             self.end()
-        else:
+        elif self.period is not None:
             self._timer = self._server.loop.call_at(self._deadline, self._look)
 
     def end(self) -> None:
@@ -124,44 +175,81 @@ class _Connection(TCPServer):
 
     Hypercorn 0.18 waits until `keep_alive_timeout` is up before it lets go of a connection that its
     client has closed. Clients that make a connection for each request would use up all descriptors.
+    It also waits for ever for a client that does not read.
     """
 
     def __init__(self, connections: _Connections, *args: Any) -> None:
         super().__init__(*args)
         self._connections = connections
+        self._pace = connections.pace
         self.reader = cast("asyncio.StreamReader", _Reader(self.reader, connections.turnstile))
-        self.idle_task = self._idle = _IdleTimer(self)
+        self.idle_task = self._idle = _IdleTimer(self, connections.pace)
+        self._reading: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         connections = self._connections
-        if connections.count >= connections.most:
+        address = str((self.writer.get_extra_info("peername") or [""])[0])
+        if why := connections.refusal(address):
             metrics.REFUSED_CONNECTIONS.inc()
-            await self._refuse()
+            await self._refuse(why)
             return
-        connections.count += 1
-        try:
+        with connections.counted(address):
             await super().run()
-        finally:
-            connections.count -= 1
+
+    async def protocol_send(self, event: Event) -> None:
+        """Sends what a client may wait for, as long as it takes it."""
+        unread = 0
+        if isinstance(event, RawData):
+            unread = self.writer.transport.get_write_buffer_size() + len(event.data)
+        if unread < _MUCH_BYTES:
+            await super().protocol_send(event)
+            return
+        try:
+            async with asyncio.timeout(self._pace.seconds_for(unread)):
+                await super().protocol_send(event)
+        except TimeoutError:
+            self._cut_off()
+            await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
         ending = self.loop.create_task(self._end_with_server())
+        self._reading = self.loop.create_task(self._read())
         try:
-            await super()._read_data()
+            await asyncio.wait([self._reading])
+            await self.protocol.handle(Closed())
+            if not self._reading.cancelled():
+                self._reading.result()
         finally:
             ending.cancel()
+            self._reading.cancel()
+            await self._idle.stop()
             self._idle.cancel()
+
+    async def _read(self) -> None:
+        hurried: int | None = None
+        while not self.reader.at_eof():
+            try:
+                data = await self.reader.read(MAX_RECV)
+            except OSError:
+                return
+            period = self._idle.period
+            await self.protocol.handle(RawData(data))
+            is_begun = period is not None and period == self._idle.period != hurried
+            # HTTP/2 speaks of itself also where nothing is asked for.
+            if is_begun and isinstance(self.protocol.protocol, Http1):
+                self._idle.hurry()
+                hurried = period
 
     async def _end_with_server(self) -> None:
         await self.context.terminated.wait()
-        if self._idle.is_running:
+        if self._idle.period is not None:
             self._idle.end()
 
-    async def _refuse(self) -> None:
+    async def _refuse(self, why: str) -> None:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 await self.reader.read(64 * KIBIBYTES)
-                self.writer.write(_refusal(self._connections.most))
+                self.writer.write(_refusal(why))
                 await self.writer.drain()
         except (OSError, TimeoutError):
             pass
@@ -171,23 +259,39 @@ class _Connection(TCPServer):
     async def _close(self) -> None:
         # Closing waits until all is sent, and so for ever if a client does not read.
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS) as closing:
                 await super()._close()
+        if closing.expired():
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        # The kernel would keep for minutes what nobody reads.
+        with suppress(OSError):
+            self.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _AT_ONCE)
         self.writer.transport.abort()
+        # Requests that have arrived already are not worth an answer either.
+        if self._reading is not None:
+            self._reading.cancel()
 
 
-def _refusal(most: int) -> bytes:
-    detail = f"this host has {most} connections, and more it may not have: ask again later"
-    response = Problem(OVERLOADED, detail, retry_after=RETRY_SECONDS).response()
+def _refusal(why: str) -> bytes:
+    problem = Problem(OVERLOADED, f"{why}: ask again later", retry_after=RETRY_SECONDS)
+    response = problem.response()
     lines = [b"HTTP/1.1 503 Service Unavailable", b"connection: close"]
     lines += [name + b": " + value for name, value in response.raw_headers]
     return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-def look_after_connections(most: int) -> None:
+def look_after_connections(most: int, most_of_one: int, pace: Pace) -> None:
     """Makes Hypercorn in this process let go of a connection as soon as its client has.
 
     `most`: how many there may be at a time; who makes another is told so.
+    `most_of_one`: how many of them from one address.
+    `pace`: how slow their clients may be; who is slower is cut off.
     """
-    setattr(run, TCPServer.__name__, partial(_Connection, _Connections(most)))
-    http1.install()
+    connections = _Connections(most, most_of_one, pace)
+    setattr(run, TCPServer.__name__, partial(_Connection, connections))
+    setattr(protocol, h11.H11Protocol.__name__, Http1)
+    setattr(protocol, h2.H2Protocol.__name__, partial(Http2, pace))
+    for module in (h11, h2):
+        setattr(module, HTTPStream.__name__, Exchange)

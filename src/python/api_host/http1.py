@@ -1,4 +1,4 @@
-"""HTTP/1.1 as Hypercorn speaks it, without what a request does not need."""
+"""HTTP/1.1 as Hypercorn speaks it: within limits, and without what a request does not need."""
 
 import re
 import time
@@ -8,16 +8,15 @@ from itertools import chain
 
 import h11
 from h11._headers import Headers
-from hypercorn import protocol
 from hypercorn.config import Config
 from hypercorn.events import RawData
-from hypercorn.protocol.events import Body, EndBody, Event, Response
+from hypercorn.protocol.events import Event, Response
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import H11SendableEvent
 
-BODY = "tripod.body"
-"""The extension of a scope that holds a body which was there as soon as its request was."""
+from api_host.problems import HEADERS_TOO_LARGE, INVALID_REQUEST, Problem
+
+MOST_HEADERS = 100
 
 _UPGRADE = b"upgrade"
 _HTTP_2 = b"PRI"
@@ -33,6 +32,9 @@ class Http1(H11Protocol):
     client up twice. It looks at each byte of each header of an answer, although only a line break
     does harm, writes the date anew for each, and decodes those of a request to see whether it is to
     become HTTP/2.
+
+    It limits the size of headers and not their number, tells nobody what was wrong, and takes
+    WebSockets, of which this host has none.
     """
 
     _head: bytes = b""
@@ -69,29 +71,50 @@ class Http1(H11Protocol):
         if event.method == _HTTP_2 or any(name == _UPGRADE for name, _ in event.headers):
             await super()._check_protocol(event)
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        names = {name for name, _ in request.headers}
+        if len(request.headers) > MOST_HEADERS:
+            await self._refuse(HEADERS_TOO_LARGE.status)
+        elif {b"content-length", b"transfer-encoding"} <= names:
+            # A proxy may have read another end of the body than we would.
+            await self._refuse(INVALID_REQUEST.status)
+        elif b"upgrade" in names:
+            await super()._create_stream(_without_upgrade(request))
+        else:
+            await super()._create_stream(request)
 
-class _Stream(HTTPStream):
-    """A request whose body, if it came in one piece with its end, can be had without waiting."""
+    async def _refuse(self, status: int) -> None:
+        await self._send_error_response(status)
+        await self._maybe_recycle()
 
-    _pieces = 0
-    _body = b""
-
-    async def handle(self, event: Event) -> None:
-        """Takes a part of a request."""
-        if isinstance(event, Body):
-            self._pieces += 1
-            self._body = bytes(event.data) if self._pieces == 1 else b""
-        elif isinstance(event, EndBody) and self._pieces <= 1:
-            self.scope["extensions"][BODY] = {"body": self._body}
-        await super().handle(event)
-
-
-def install() -> None:
-    """Makes Hypercorn in this process speak HTTP/1.1 like this."""
-    setattr(protocol, H11Protocol.__name__, Http1)
-    setattr(protocol.h11, HTTPStream.__name__, _Stream)
+    async def _send_error_response(self, status_code: int) -> None:
+        if self.connection.our_state is h11.SEND_BODY:
+            return  # The answer has begun: all that is left is to end the connection.
+        response = _problem(status_code).response()
+        headers = [*response.raw_headers, (b"connection", b"close")]
+        headers += self.config.response_headers("h11")
+        status = response.status_code
+        await self._send_h11_event(h11.Response(status_code=status, headers=headers))
+        await self._send_h11_event(h11.Data(data=bytes(response.body)))
+        await self._send_h11_event(h11.EndOfMessage())
 
 
 @lru_cache(1)
 def _own_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG001
     return config.response_headers("h11")
+
+
+def _problem(status: int) -> Problem:
+    if status == HEADERS_TOO_LARGE.status:
+        detail = f"a request may have {MOST_HEADERS} headers and 16 KiB of them"
+        return Problem(HEADERS_TOO_LARGE, detail)
+    return Problem(INVALID_REQUEST, "this is not HTTP/1.1, or leaves open where its body ends")
+
+
+def _without_upgrade(request: h11.Request) -> h11.Request:
+    return h11.Request(
+        method=request.method,
+        target=request.target,
+        headers=[(name, value) for name, value in request.headers if name != b"upgrade"],
+        http_version=request.http_version,
+    )

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from api_host import health
 from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.connections import look_after_connections
+from api_host.pace import Pace
 from api_host.settings import ApiSettings
 from hostkit import pulse
 from hostkit.departure import Departure, Reason
@@ -64,7 +65,11 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     app = create_app(settings, grpc)
     departure = Departure(app, lambda: _check_again(listener, grpc, read_again()))
     config = server_config(settings, listener)
-    look_after_connections(settings.api_max_connections)
+    look_after_connections(
+        settings.api_max_connections,
+        settings.api_max_connections_per_address,
+        Pace(settings.api_read_timeout_seconds),
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
     if departure.reason is Reason.RELOAD:
@@ -117,7 +122,7 @@ def server_config(settings: ApiSettings, listener: socket.socket) -> Config:
         settings.api_read_timeout_seconds + settings.limits.longest_seconds
     ) * SECONDS
     config.startup_timeout = 2 * RECOVERY_SECONDS
-    config.keep_alive_timeout = 75 * SECONDS
+    config.keep_alive_timeout = settings.api_idle_timeout_seconds * SECONDS
     # Hypercorn's 1000 cuts HTTP/2 connections off in the middle of requests.
     config.keep_alive_max_requests = 10**9
     return config

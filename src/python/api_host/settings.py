@@ -144,6 +144,11 @@ class ApiSettings(Settings):
         description="Most connections to a process, and as many over gRPC; others are refused.",
         examples=["1000"],
     )
+    api_max_connections_per_address: PositiveInt = Field(
+        default=500,
+        description="Most of them from one address; a proxy is one for all its clients.",
+        examples=["500"],
+    )
     api_max_waiting: PositiveInt = Field(
         default=256,
         description="Most predictions of one model that wait; further ones are answered 503.",
@@ -155,7 +160,12 @@ class ApiSettings(Settings):
         examples=["1000"],
     )
     api_read_timeout_seconds: PositiveFloat = Field(
-        default=10.0, description="How long a client may take to send a body.", examples=["10"]
+        default=10.0,
+        description="How long a client may take to send headers or a body, or to begin to read.",
+        examples=["10"],
+    )
+    api_idle_timeout_seconds: PositiveFloat = Field(
+        default=75.0, description="How long a connection may be without a request.", examples=["75"]
     )
     api_predict_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a prediction may take.", examples=["30"]

@@ -1,0 +1,353 @@
+"""Clients that attack by how they speak, and not by what they say."""
+
+import json
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, TypeAlias
+
+import httpx
+import pytest
+import stamina
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
+from h2.settings import SettingCodes
+
+from tests.api_host.registry_server import running
+from tests.api_host.test_serve import ROW, connections_of, free_port, serving, until_well
+
+MEBIBYTES = 1024 * 1024
+
+ATTACKERS_EACH = 3
+MOST_CONNECTIONS = 60
+MOST_SECONDS = 60
+TICK_MILLISECONDS = 20
+
+PREDICT = "/v1/models/iris/predict"
+HEAD = b"POST /v1/models/iris/predict HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+GET = b"GET /openapi.json HTTP/1.1\r\nHost: api\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+UNKNOWN = HEAD.replace(b"/predict", b"/versions/99/predict")
+
+
+Attack: TypeAlias = Callable[[socket.socket], None]
+Attacks: TypeAlias = dict[str, Attack]
+
+
+@dataclass(frozen=True)
+class Server:
+    """An API that is attacked."""
+
+    process: Popen[bytes]
+    port: int
+    log: Path
+
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), source_address=(source, 0))
+
+    def memory(self) -> int:
+        """How much of it is in use, in bytes."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * 4096
+
+
+@contextmanager
+def attacked(models: Path, folder: Path, **variables: Any) -> Iterator[Server]:
+    with running() as registry:
+        registry.promote("iris", models / "linear")
+        port = free_port()
+        with serving(registry, folder, port, **variables) as process:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+                until_well(api, process, "/readyz")
+            yield Server(process, port, folder / "log")
+
+
+@pytest.fixture(scope="module")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with attacked(
+        models,
+        tmp_path_factory.mktemp("attacked"),
+        API_MAX_CONNECTIONS=str(MOST_CONNECTIONS),
+        API_READ_TIMEOUT_SECONDS="0.5",
+        API_IDLE_TIMEOUT_SECONDS="1",
+    ) as server:
+        yield server
+
+
+def is_cut(attacker: socket.socket, milliseconds: int = TICK_MILLISECONDS) -> bool:
+    """Whether the server has ended a connection, as soon as it has."""
+    poll = select.poll()
+    poll.register(attacker, select.POLLRDHUP)
+    return bool(poll.poll(milliseconds))
+
+
+def drip(attacker: socket.socket, head: bytes, drops: bytes) -> None:
+    """Sends a byte now and then."""
+    attacker.sendall(head)
+    for drop in map(bytes, zip(drops)):
+        if is_cut(attacker):
+            return
+        attacker.sendall(drop)
+
+
+def flood(attacker: socket.socket, head: bytes, piece: bytes) -> None:
+    """Sends as much as the server takes, and reads nothing."""
+    attacker.sendall(head)
+    while not is_cut(attacker, 0):
+        attacker.sendall(piece)
+
+
+def say(attacker: socket.socket, words: bytes) -> None:
+    """Says something, and nothing more."""
+    attacker.sendall(words)
+
+
+def read_slowly(attacker: socket.socket) -> None:
+    attacker.sendall((GET + b"\r\n") * 3000)
+    while not is_cut(attacker):
+        attacker.recv(1)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 2, 3, 4, 6, 9
+END_STREAM, END_HEADERS = 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0)
+
+
+def http2() -> H2Connection:
+    """A client of HTTP/2 that may be wrong."""
+    configuration = H2Configuration(validate_outbound_headers=False)
+    client = H2Connection(configuration)
+    client.initiate_connection()
+    return client
+
+
+def headers(path: str, method: str = "GET") -> list[tuple[str, str]]:
+    pseudo = {":method": method, ":path": path, ":scheme": "http", ":authority": "api"}
+    return [*pseudo.items(), ("content-type", "application/json")]
+
+
+def asked(path: str, method: str = "GET", stream: int = 1, *, ended: bool = True) -> bytes:
+    client = http2()
+    client.send_headers(stream, headers(path, method), end_stream=ended)
+    return client.data_to_send()
+
+
+def taken_back() -> bytes:
+    """Many requests, each taken back at once."""
+    client = http2()
+    for stream in range(1, 1001, 2):
+        client.send_headers(stream, headers("/openapi.json"), end_stream=True)
+        client.reset_stream(stream)
+    return client.data_to_send()
+
+
+TAKEN_BACK = taken_back()
+
+
+def open_no_window(attacker: socket.socket) -> None:
+    client = http2()
+    client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    for stream in range(1, 100, 2):
+        client.send_headers(stream, headers("/openapi.json"), end_stream=True)
+    attacker.sendall(client.data_to_send())
+
+
+HTTP1: Attacks = {
+    "nothing is said": lambda attacker: say(attacker, b""),
+    "headers byte by byte": lambda attacker: drip(attacker, GET, b"x: " + b"y" * 10**4),
+    "headers byte by byte after a request": lambda attacker: drip(
+        attacker, GET + b"\r\n" + GET, b"x: " + b"y" * 10**4
+    ),
+    "a body byte by byte": lambda attacker: drip(
+        attacker, HEAD + b"Content-Length: 10000\r\n\r\n", b" " * 10**4
+    ),
+    "a body that does not come": lambda attacker: say(
+        attacker, HEAD + b"Content-Length: 10000\r\n\r\n"
+    ),
+    "a body that nobody reads": lambda attacker: flood(
+        attacker, UNKNOWN + b"Content-Length: 100000000\r\n\r\n", b" " * 10**6
+    ),
+    "answers that are not read": lambda attacker: flood(attacker, b"", (GET + b"\r\n") * 100),
+    "answers that are read byte by byte": read_slowly,
+    "requests after the last": lambda attacker: flood(
+        attacker, GET + b"Connection: close\r\n\r\n", (GET + b"\r\n") * 100
+    ),
+    "headers without end": lambda attacker: flood(attacker, GET, b"x: y\r\n" * 100),
+    "a line without end": lambda attacker: flood(attacker, GET + b"x: ", b"y" * 1000),
+    "chunks that are none": lambda attacker: flood(attacker, CHUNKED, b"garbage\r\n"),
+    "an extension of a chunk without end": lambda attacker: flood(
+        attacker, CHUNKED + b"2;", b"x" * 1000
+    ),
+    "trailers without end": lambda attacker: flood(
+        attacker, CHUNKED + b"2\r\n{}\r\n0\r\n", b"x: y\r\n" * 100
+    ),
+    "a WebSocket": lambda attacker: say(
+        attacker, GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    ),
+}
+
+HTTP2: Attacks = {
+    "HTTP/2 and nothing more": lambda attacker: say(attacker, PREFACE),
+    "HTTP/2 by an upgrade that is garbage": lambda attacker: say(
+        attacker,
+        GET
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n\r\n",
+    ),
+    "requests taken back": lambda attacker: say(attacker, TAKEN_BACK),
+    "one request taken back": lambda attacker: say(
+        attacker, asked(PREDICT, "POST", ended=False) + frame(RST_STREAM, 0, 1, bytes(4))
+    ),
+    "no window for answers": open_no_window,
+    "headers of HTTP/2 without end": lambda attacker: flood(
+        attacker, PREFACE + frame(HEADERS, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1)
+    ),
+    "headers that unpack to many": lambda attacker: say(
+        attacker,
+        PREFACE
+        + frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            1,
+            b"\x82\x84\x86\x40\x01x\x7f\xe1\x1e" + b"y" * 4000 + b"\xbe" * 10**4,
+        ),
+    ),
+    "pings": lambda attacker: flood(attacker, PREFACE, frame(PING, 0, 0, bytes(8)) * 1000),
+    "settings": lambda attacker: flood(attacker, PREFACE, frame(SETTINGS, 0, 0) * 1000),
+    "priorities": lambda attacker: flood(
+        attacker, PREFACE, b"".join(frame(PRIORITY, 0, s, bytes(5)) for s in range(1, 2001, 2))
+    ),
+    "data of HTTP/2 that nobody reads": lambda attacker: flood(
+        attacker, asked("/nowhere", "POST", ended=False), frame(DATA, 0, 1, bytes(1000))
+    ),
+    "a path that is not ASCII": lambda attacker: say(attacker, asked("/\xff")),
+    "a tunnel": lambda attacker: say(attacker, asked("/", "CONNECT")),
+}
+
+
+def attack(server: Server, name: str, how: Attack) -> None:
+    """Attacks until the connection is cut."""
+    with server.connect() as attacker, suppress(ConnectionError):
+        attacker.settimeout(MOST_SECONDS)
+        how(attacker)
+        assert is_cut(attacker, MOST_SECONDS * 1000), name
+
+
+@pytest.mark.parametrize("attacks", [HTTP1, HTTP2], ids=["HTTP/1.1", "HTTP/2"])
+def test_attackers_are_cut_off_and_others_are_served(server: Server, attacks: Attacks) -> None:
+    memory, connections = server.memory(), connections_of(server.process)
+    seconds: list[float] = []
+    with (
+        ThreadPoolExecutor(MOST_CONNECTIONS) as threads,
+        httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as honest,
+    ):
+        attackers = [
+            threads.submit(attack, server, name, how)
+            for name, how in [*attacks.items()] * ATTACKERS_EACH
+        ]
+        while not all(attacker.done() for attacker in attackers):
+            start = time.monotonic()
+            answer = honest.post(PREDICT, json={"rows": [ROW]})
+            seconds.append(time.monotonic() - start)
+            assert answer.status_code == 200, answer.text
+    for attacker in attackers:
+        attacker.result()
+    assert sorted(seconds)[len(seconds) * 99 // 100] < MOST_SECONDS / 10
+    for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=30):
+        with attempt:
+            assert connections_of(server.process) <= connections
+    assert server.memory() < memory + 128 * MEBIBYTES
+    assert errors(server) == []
+
+
+def errors(server: Server) -> list[Any]:
+    """What the log says that should not be."""
+    lines = map(json.loads, server.log.read_text().splitlines())
+    return [line for line in lines if line["level"] == "error" or "exception" in line]
+
+
+def answer_to(server: Server, request: bytes) -> tuple[int, Any]:
+    """The status and the document that a request gets, whose connection ends."""
+    with server.connect() as client:
+        client.settimeout(MOST_SECONDS)
+        client.sendall(request)
+        answer = client.makefile("rb").read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head.lower()
+    assert b"connection: close" in head.lower()
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "problem"),
+    [
+        (GET + b"x: y\r\n" * 100 + b"\r\n", 431, "headers-too-large"),
+        (GET + b"x: " + b"y" * 70_000, 431, "headers-too-large"),
+        (b"GET /" + b"x" * 70_000, 431, "headers-too-large"),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, "invalid-request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "invalid-request"),
+        (CHUNKED + b"zz\r\n", 400, "invalid-request"),
+        (HEAD + b"Content-Length: -1\r\n\r\n", 400, "invalid-request"),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400, "invalid-request"),
+        (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", 400, "invalid-request"),
+        (
+            HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET,
+            400,
+            "invalid-request",
+        ),
+    ],
+    ids=range(10),
+)
+def test_what_is_not_http_is_told_so(
+    server: Server, request_: bytes, status: int, problem: str
+) -> None:
+    found, document = answer_to(server, request_)
+    assert (found, document["type"]) == (status, f"urn:tripod:problem:{problem}")
+
+
+def test_one_address_leaves_connections_to_others(models: Path, tmp_path: Path) -> None:
+    variables = {"API_MAX_CONNECTIONS": "10", "API_MAX_CONNECTIONS_PER_ADDRESS": "2"}
+    request = GET.replace(b"openapi.json", b"livez") + b"\r\n"
+    with attacked(models, tmp_path, **variables) as server, server.connect(), server.connect():
+        status, document = answer_to(server, request)
+        assert (status, document["type"]) == (503, "urn:tripod:problem:overloaded")
+        assert document["detail"].startswith("127.0.0.1 has 2 connections")
+        with server.connect("127.0.0.2") as other:
+            other.sendall(request)
+            assert other.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_http2_survives_a_body_that_nobody_wants(server: Server) -> None:
+    client = http2()
+    with server.connect() as connection:
+        connection.settimeout(MOST_SECONDS)
+        client.send_headers(1, headers("/nowhere", "POST"))
+        connection.sendall(client.data_to_send())
+        answered: list[tuple[int, str]] = []
+        while not answered:
+            answered += statuses(client, connection)
+        client.send_data(1, b"late", end_stream=True)
+        client.send_headers(3, headers("/livez"), end_stream=True)
+        connection.sendall(client.data_to_send())
+        while len(answered) < 2:
+            answered += statuses(client, connection)
+    assert answered == [(1, "404"), (3, "200")]
+
+
+def statuses(client: H2Connection, connection: socket.socket) -> list[tuple[int, str]]:
+    """The answers that have arrived, as soon as something has."""
+    data = connection.recv(65536)
+    assert data, "the connection was cut"
+    events = [event for event in client.receive_data(data) if isinstance(event, ResponseReceived)]
+    return [(event.stream_id, dict(event.headers)[b":status"].decode()) for event in events]
