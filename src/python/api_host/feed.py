@@ -12,9 +12,6 @@ KIBIBYTE = 1024
 READ_AHEAD_BYTES = 256 * KIBIBYTE
 """How much of a body is read before anybody asks for it."""
 
-_forgetting: set[asyncio.Task[None]] = set()
-"""What reads on: the event loop itself does not hold its tasks."""
-
 
 class Feed:
     """The bytes of a body in order; `async with` reads ahead until the block ends.
@@ -42,7 +39,8 @@ class Feed:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.forget(0)
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
 
     async def more(self) -> None:
         """Waits until more is here than now, or nothing more will come.
@@ -72,16 +70,11 @@ class Feed:
             self._changed.notify_all()
 
     async def forget(self, seconds: float) -> None:
-        """Throws away what is here and what still comes; waits so long for the end of it.
-
-        Reading goes on after that: Hypercorn ends no connection while it has something to give.
-        """
+        """Throws away what is here and what still comes; waits so long for the end of it."""
         async with self._changed:
             self._forgotten = True
             self.buffer.clear()
             self._changed.notify_all()
-        _forgetting.add(self._reading)
-        self._reading.add_done_callback(_forgetting.discard)
         await asyncio.wait([self._reading], timeout=seconds)
 
     async def _read(self) -> None:
