@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from api_host.areas import check_area
 from api_host.documents import decode_json
 from api_host.problems import (
     INVALID_BODY,
@@ -75,11 +76,13 @@ def _check_count(count: int, most_rows: int) -> None:
 def unchecked(values: Any) -> Table:
     """Rows or columns for a model without a signature, which alone knows what is right."""
     try:
+        check_area(values, texts=True)
         if isinstance(values, list) and isinstance(values[0], list):
             return Table(np.array(values))
         return Table(pd.DataFrame(values))
-    except (ValueError, TypeError) as error:
-        raise Problem(INVALID_INPUT, f"the body is not a table: {error}") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        detail = f"is not a table: {error}"
+        raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)]) from None
 
 
 def _csv_rows(body: bytes, signature: Signature | None) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from api_host.areas import check_area, check_csv
 from api_host.enforcement import enforce, invalid
 from api_host.kinds import Kind
 from api_host.parameters import Parameters
@@ -111,6 +112,7 @@ def _table(found: Any, signature: Signature | None) -> Table:
 
 def _from_csv(body: bytes, signature: Signature | None) -> pd.DataFrame:
     try:
+        check_csv(body.decode())
         text = io.StringIO(body.decode())
         if signature is None:
             return pd.read_csv(text)
@@ -143,6 +145,7 @@ def _from_json(body: bytes, signature: Signature | None, parameters: Parameters)
 
 def _read(form: str, values: Any, signature: Signature | None) -> Any:
     try:
+        check_area(values, texts=form in ("inputs", "instances"))
         match form:
             case "dataframe_records":
                 return _cast_frame(_records(values), signature)
