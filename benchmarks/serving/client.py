@@ -32,7 +32,8 @@ def finish(client: "subprocess.Popen[str]") -> Seen:
     if client.returncode != 0:
         raise RuntimeError(f"the client ended with exit code {client.returncode}")
     found = json.loads(output)
-    return Seen(**{**found, "good": tuple(found["good"]), "refused": tuple(found["refused"])})
+    many = {name: tuple(found[name]) for name in ("good", "due", "refused")}
+    return Seen(**{**found, **many})
 
 
 def run(plan: Plan) -> Seen:

@@ -39,6 +39,7 @@ class Load:
         self._waiting: deque[float] = deque()
         self._right: set[tuple[int, bytes]] = set()
         self._good: list[float] = []
+        self._due: list[float] = []
         self._refused: list[float] = []
         self._wrong = self._failed = self._given_up = self._planned = 0
         self._last = 0.0
@@ -68,6 +69,7 @@ class Load:
             self._note(f"{unanswered} requests were not answered within {GRACE_SECONDS:g} s")
         return Seen(
             good=tuple(self._good),
+            due=tuple(self._due),
             refused=tuple(self._refused),
             wrong=self._wrong,
             failed=self._failed + unanswered,
@@ -130,6 +132,7 @@ class Load:
             self._note(f"status {answer.status}: {answer.body[:300]!r}")
         elif self._is_right(connection.which, answer.body):
             self._good.append(now - planned)
+            self._due.append(planned)
         else:
             self._wrong += 1
             self._note(f"wrong: {answer.body[:300]!r}")

@@ -37,6 +37,8 @@ class Seen:
     """What became of the requests. Latencies are seconds from the moment that was planned.
 
     `good`: latencies of the right answers.
+    `due`: when each of those was to be asked, by `time.perf_counter`, which is one clock for all
+        processes of a machine.
     `refused`: latencies of 429 and 503.
     `wrong`: how many answers of 200 held other predictions.
     `failed`: how many got another status, a broken connection or nothing at all.
@@ -47,6 +49,7 @@ class Seen:
     """
 
     good: tuple[float, ...]
+    due: tuple[float, ...]
     refused: tuple[float, ...]
     wrong: int
     failed: int
