@@ -37,6 +37,9 @@ from hostkit.cli import HostCommand
 AFTER_SECONDS = 0.1
 """What follows a swap and counts as part of it: the version that served goes out of memory."""
 
+REST_SECONDS = 0.5
+"""How long after a swap rest begins: what had to wait is being answered until then."""
+
 EXIT_INTERRUPTED = 130
 
 
@@ -158,12 +161,13 @@ class Parts:
     @classmethod
     def divide(cls, seen: Seen, swaps: Sequence[Swap]) -> Self:
         """Of what a client saw, by when it was to be asked."""
-        spans = [(swap.start, swap.end + AFTER_SECONDS) for swap in swaps]
-        rest, swap = [], []
+        during, rest = [], []
         for latency, due in zip(seen.good, seen.due, strict=True):
-            within = any(start <= due <= end for start, end in spans)
-            (swap if within else rest).append(latency)
-        return cls(tuple(rest), tuple(swap))
+            if any(swap.start <= due <= swap.end + AFTER_SECONDS for swap in swaps):
+                during.append(latency)
+            elif not any(swap.start <= due <= swap.end + REST_SECONDS for swap in swaps):
+                rest.append(latency)
+        return cls(tuple(rest), tuple(during))
 
     @property
     def ratio(self) -> float:

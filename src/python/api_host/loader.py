@@ -1,6 +1,7 @@
 """Brings a model version into memory: from disk, or from the registry by way of the disk."""
 
 import asyncio
+import gc
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -59,6 +60,11 @@ class Loader:
 def warm_up() -> None:
     """Imports what models need, which takes seconds: in a thread, while this host answers."""
     from api_host import model, scoring  # noqa: F401, PLC0415
+
+    # What was imported stays for ever. Looking through all of it for garbage, as loads would cause,
+    # stops everything for 100 ms and more.
+    gc.collect()
+    gc.freeze()
 
 
 def _load(folder: Path, trusted: Collection[str], *, compiles: bool) -> "Model":

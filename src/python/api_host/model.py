@@ -299,15 +299,14 @@ def _same(together: Any, alone: Any, rows: int) -> bool:
 
 def _load(path: Path, trusted: Collection[str]) -> Any:
     try:
-        unknown = set(skops.io.get_untrusted_types(file=path)).difference(trusted)
-        if unknown:
-            raise ModelRefusedError(
-                f"it holds {', '.join(sorted(unknown))}, which is not trusted; if you trust it,"
-                " add it to MODEL_TRUSTED_TYPES"
-            )
         return skops.io.load(path, trusted=sorted(trusted))
     except UntrustedTypesFoundException as error:
-        raise ModelRefusedError(f"it holds a type that is not trusted: {error}") from None
+        unknown = set(skops.io.get_untrusted_types(file=path)).difference(trusted)
+        names = ", ".join(sorted(unknown)) or str(error)
+        raise ModelRefusedError(
+            f"it holds {names}, which is not trusted; if you trust it, add it to"
+            " MODEL_TRUSTED_TYPES"
+        ) from None
 
 
 def _decoded(text: str | None) -> Any:
