@@ -1,6 +1,7 @@
 """Following the registry, with a registry that fails in every way that one can."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import httpx
@@ -255,6 +256,46 @@ async def test_a_name_that_is_used_again_is_another_model(
 
         await until(replaced)
         assert "2" in {copy.split("-")[1] for copy in _copies(settings)}
+
+
+async def test_a_version_asked_for_by_number_is_of_the_model_that_has_the_name_now(
+    registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
+) -> None:
+    registry.promote("iris", models / "linear")
+    registry.promote("iris", models / "linear")
+    async with start(settings) as api:
+        await until_served(api, "2")
+
+        async def signature_of_the_first() -> str:
+            answer = await api.post("/v1/models/iris/versions/1/predict", json={"rows": [ROW]})
+            return "numbers" if answer.status_code == 422 else "names"
+
+        assert await signature_of_the_first() == "names"
+        since = (await api.get("/v1/models/iris")).json()["since"]
+        del registry.models["iris"]
+        registry.promote("iris", models / "array")
+        registry.promote("iris", models / "linear")
+        registry.models["iris"].created = 2
+
+        async def replaced() -> bool:
+            return bool((await api.get("/v1/models/iris")).json()["since"] != since)
+
+        await until(replaced)
+        assert await signature_of_the_first() == "numbers"
+
+
+async def test_a_version_whose_file_is_no_model_is_refused(
+    registry: RegistryServer, settings: ApiSettings, start: Start, models: Path, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(models / "linear", tmp_path / "broken")
+    (broken / "model.skops").write_bytes(b"no model")
+    registry.promote("iris", broken)
+    registry.promote("iris", models / "linear")
+    async with start(settings) as api:
+        await until_served(api, "2")
+        answer = await api.post("/v1/models/iris/versions/1/predict", json={"rows": [ROW]})
+        assert answer.status_code == 422
+        assert "model.skops cannot be read" in answer.json()["detail"]
 
 
 async def test_only_the_models_that_are_named_are_served(

@@ -1,4 +1,4 @@
-"""Any order of promotions, failures and crashes: what is served is always a model that was wanted."""
+"""Any order of promotions, failures and crashes: a model that was wanted serves."""
 
 import asyncio
 import logging
@@ -268,6 +268,7 @@ class Swaps(RuleBasedStateMachine):
         with self.crashes.before(operation, self.state, picture):
             loading = self.load(name)
             assert loading.status_code == 200, loading.text
+        assert not [*(self.state / "models" / name).glob(f"{UNFINISHED}*")]
         self.restart(picture)
         served = self.look(name)
         assert served in ((before, version) if before else (None, version))
@@ -297,9 +298,9 @@ class Swaps(RuleBasedStateMachine):
     @invariant()
     def copies_do_not_pile_up(self) -> None:
         for folder in (self.state / "models").glob("*"):
-            copies = [each.name for each in folder.iterdir() if not each.name.startswith("@")]
-            # One more serves, one is the newest, one is being made, and one may be a half.
-            assert len(copies) <= EXTRA_VERSIONS + 4
+            copies = [each.name for each in folder.iterdir() if each.name[0] not in "@."]
+            # One more serves, one is the newest, and one may be a half that was found.
+            assert len(copies) <= EXTRA_VERSIONS + 3, copies
 
     @property
     def fails(self) -> bool:
@@ -394,8 +395,8 @@ def test_in_any_order_of_events_a_wanted_model_is_served(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=10,
-            stateful_step_count=12,
+            max_examples=20,
+            stateful_step_count=20,
             deadline=None,
             phases=[Phase.reuse, Phase.generate],  # To make a failure shorter takes minutes.
             suppress_health_check=list(HealthCheck),

@@ -164,7 +164,7 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
             settings=settings,
             catalog=catalog,
             follower=follower,
-            extras=Extras(registry, loader, most=settings.model_extra_versions),
+            extras=Extras(catalog, registry, loader, most=settings.model_extra_versions),
             links=links,
             airflow=AirflowClient(
                 airflow,

@@ -30,6 +30,7 @@ class Catalog:
 
     `served`: what is served.
     `wanted`: the version of each model that the registry wants served.
+    `created`: when each name was registered; another value means another model of that name.
     `aliases`: what the registry said last: for each name, the version of each alias.
     `problems`: why a model is not the one that the registry wants, a sentence each.
     `recovered`: whether the copies on disk have been loaded.
@@ -39,6 +40,7 @@ class Catalog:
 
     served: dict[str, Served] = field(default_factory=dict)
     wanted: dict[str, str] = field(default_factory=dict)
+    created: dict[str, int] = field(default_factory=dict)
     aliases: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     recovered: bool = False

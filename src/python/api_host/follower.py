@@ -111,6 +111,7 @@ class Follower:
         async with self._polling:
             models = await self._registry.models()
         self._note_back()
+        self._catalog.created = {name: model.created for name, model in models.items()}
         self._catalog.aliases = {name: model.aliases for name, model in models.items()}
         self._catalog.wanted = {
             name: model.aliases[self._alias]

@@ -307,6 +307,10 @@ def _load(path: Path, trusted: Collection[str]) -> Any:
             f"it holds {names}, which is not trusted; if you trust it, add it to"
             " MODEL_TRUSTED_TYPES"
         ) from None
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelRefusedError(f"its file {path.name} cannot be read: {error!r}") from error
 
 
 def _decoded(text: str | None) -> Any:
