@@ -74,7 +74,14 @@ def main(
     faults: list[str] = []
     try:
         with registered([name], dict(settings), keep, progress) as (place, (model,)):
-            soak = Soak(place, model, minutes, every, share, connections)
+            soak = Soak(
+                place,
+                model,
+                minutes=minutes,
+                every=every,
+                share=share,
+                connections=connections,
+            )
             figures = collect(soak.measure(progress, faults.append), progress)
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -94,6 +101,7 @@ class Soak:
         self,
         place: Place,
         model: Model,
+        *,
         minutes: int,
         every: float,
         share: float,

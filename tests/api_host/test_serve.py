@@ -120,6 +120,37 @@ def slow_model(tmp_path: Path) -> Path:
     return save(model, tmp_path / "slow", x, input_example=x[:1])
 
 
+def test_one_that_is_killed_in_the_middle_of_a_download_serves_the_last_good_version(
+    registry: RegistryServer, tmp_path: Path, models: Path
+) -> None:
+    def version(api: httpx.Client) -> str:
+        answer = api.post("/v1/models/iris/predict", json={"rows": [ROW]}).raise_for_status()
+        found: str = answer.json()["model"]["version"]
+        return found
+
+    registry.promote("iris", models / "linear")
+    port = free_port()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+        with serving(registry, tmp_path, port) as process:
+            until_well(api, process, "/readyz")
+            registry.pause = True
+            registry.promote("iris", models / "forest")
+            assert registry.half_sent.wait(30)
+            process.kill()
+        registry.stop()
+        (half,) = (tmp_path / "state/models/iris").glob(".new-*/model.skops")
+        assert half.stat().st_size < (models / "forest/model.skops").stat().st_size
+        with serving(registry, tmp_path, port) as process:
+            until_well(api, process, "/readyz")
+            assert version(api) == "1"
+            registry.pause = False
+            registry.start()
+            for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=60):
+                with attempt:
+                    assert version(api) == "2"
+            assert not half.exists()
+
+
 def test_a_connection_ends_when_its_client_ends_it(
     registry: RegistryServer, tmp_path: Path
 ) -> None:
