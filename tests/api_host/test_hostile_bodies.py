@@ -240,7 +240,9 @@ def assert_answered(codec: Codec, answer: httpx.Response) -> None:
     assert answer.status_code in REFUSED | {codec.status}, answer.text[:1000]
     if answer.is_success:
         return
-    assert answer.headers["Content-Type"] == "application/problem+json"
+    is_v2 = answer.request.url.path.startswith("/v2/")
+    expected = "application/json" if is_v2 else "application/problem+json"
+    assert answer.headers["Content-Type"] == expected
     document = answer.json()
     assert document["status"] == answer.status_code
     assert document["detail"]

@@ -49,8 +49,6 @@ async def answer(protocol: type[H11Protocol], headers: Headers, ask: bytes = ASK
         b"HEAD / HTTP/1.1\r\nHost: api\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: api\r\nConnection: close\r\n\r\n",
-        b"no HTTP\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 100_000,
     ],
 )
 async def test_an_answer_is_what_hypercorn_sends_but_in_one_piece(ask: bytes) -> None:
