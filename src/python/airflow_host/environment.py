@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from airflow_host.settings import ComponentSettings
 from airflow_host.task_logs import default_folder
+from airflow_host.training.settings import TrainingDefaults
 from hostkit.network import local_url
 
 PACKAGE = Path(__file__).parent
@@ -86,21 +87,24 @@ def _is_given(name: str, given: Mapping[str, str]) -> bool:
 
 def _exact(settings: ComponentSettings) -> dict[str, str]:
     """Variables that hold what the settings say, whether it was given or is their default."""
-    variables = {
+    return {
         "AIRFLOW_HOME": str(settings.airflow_home),
         "AIRFLOW__API__HOST": settings.airflow__api__host,
         "AIRFLOW__API__PORT": str(settings.airflow__api__port),
         "FORWARDED_ALLOW_IPS": settings.forwarded_allow_ips,  # Uvicorn reads it.
         "API_SERVER_URL": settings.api_server_url,
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
-        "TRAINING_MARGIN": str(settings.training_margin),
-        "TRAINING_MAX_BYTES": str(settings.training_max_bytes),
-        "TRAINING_MODEL_NAME": settings.training_model_name,
-        "TRAINING_TARGET": settings.training_target,
+        **_training(settings),
     }
-    if settings.training_data_uri:
-        variables["TRAINING_DATA_URI"] = settings.training_data_uri
-    return variables
+
+
+def _training(settings: TrainingDefaults) -> dict[str, str]:
+    values = {name: getattr(settings, name.lower()) for name in TrainingDefaults.variables()}
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _defaults(settings: ComponentSettings, *, json_logs: bool) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, PositiveInt, SecretStr, model_validator
 
+from airflow_host.training.settings import TrainingDefaults
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
@@ -13,11 +14,8 @@ CHARACTERS_OF_A_STRONG_PASSWORD = 12
 MIB = 1024 * 1024
 
 
-class ComponentSettings(Settings):
-    """What each process of Airflow needs to know.
-
-    That is not all: the code in a DAG has no use for the password of an Admin.
-    """
+class _Surroundings(Settings):
+    """Where the host is, what is around it, and where it keeps things."""
 
     host_name: ClassVar[str] = "airflow-host"
 
@@ -64,36 +62,13 @@ class ComponentSettings(Settings):
     airflow_logs_kept_days: PositiveInt = Field(
         30, description="For how many days the logs of tasks are kept.", examples=["30"]
     )
-    training_data_uri: str | None = Field(
-        None,
-        description="The table that train_model learns from, CSV or Parquet: a path or a URL.",
-        examples=["s3://bucket/table.parquet"],
-    )
-    training_target: str = Field(
-        "species",
-        min_length=1,
-        description="The column of that table that the model predicts.",
-        examples=["species"],
-    )
-    training_model_name: str = Field(
-        "iris",
-        min_length=1,
-        description="The name under which train_model registers its models in MLflow.",
-        examples=["iris"],
-    )
-    training_margin: float = Field(
-        0.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="By how much a new model must beat the champion before it takes its place.",
-        examples=["0.01"],
-    )
-    training_max_bytes: int = Field(
-        256 * MIB,
-        ge=1,
-        description="The size in bytes up to which train_model reads a table.",
-        examples=["268435456"],
-    )
+
+
+class ComponentSettings(TrainingDefaults, _Surroundings):
+    """What each process of Airflow needs to know.
+
+    That is not all: the code in a DAG has no use for the password of an Admin.
+    """
 
 
 class AirflowSettings(ComponentSettings):

@@ -5,6 +5,8 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from hostkit import orders
+
 Row: TypeAlias = dict[str, Any] | list[Any]
 Parameters: TypeAlias = dict[str, Any] | None
 
@@ -68,9 +70,6 @@ class Inputs(_Invocation, frozen=True):
     inputs: Any
 
 
-Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=2000)]
-
-
 class TrainingOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to train; what is left out is as Airflow's DAG has it.
 
@@ -80,10 +79,17 @@ class TrainingOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `margin`: by how much the new version must be better than the champion to replace it.
     """
 
-    model_name: Text | UnsetType = UNSET
-    data_uri: Text | UnsetType = UNSET
-    target: Text | UnsetType = UNSET
-    margin: Annotated[float, Meta(ge=0)] | UnsetType = UNSET
+    model_name: (
+        Annotated[str, Meta(max_length=orders.MOST_OF_MODEL_NAME, pattern=orders.MODEL_NAME)]
+        | UnsetType
+    ) = UNSET
+    data_uri: (
+        Annotated[str, Meta(max_length=orders.MOST_OF_URI, pattern=orders.ONE_LINE)] | UnsetType
+    ) = UNSET
+    target: (
+        Annotated[str, Meta(max_length=orders.MOST_OF_COLUMN, pattern=orders.ONE_LINE)] | UnsetType
+    ) = UNSET
+    margin: Annotated[float, Meta(ge=0, le=orders.MOST_OF_MARGIN)] | UnsetType = UNSET
 
 
 class InputTensor(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -27,7 +27,7 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
     """Makes or updates the three env files, and the folders that they name, below `state`."""
     base = urls(ports)
     mlflow, airflow, api = (state / name for name in ("mlflow", "airflow", "api"))
-    for folder in (mlflow / "artifacts", airflow / "dags", api):
+    for folder in (mlflow / "artifacts", airflow / "dags", airflow / "tables", api):
         folder.mkdir(parents=True, exist_ok=True)
     files = {name: state / name / "env" for name in base}
     _write(
@@ -51,7 +51,11 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
             "AIRFLOW_HOME": str(airflow),
             "AIRFLOW_DAGS_FOLDER": str(airflow / "dags"),
         },
-        defaults={"AIRFLOW_USERNAME": "airflow", "AIRFLOW_PASSWORD": "airflow"},
+        defaults={
+            "AIRFLOW_USERNAME": "airflow",
+            "AIRFLOW_PASSWORD": "airflow",
+            "TRAINING_DATA_FOLDERS": str(airflow / "tables"),
+        },
     )
     credentials = airflow_credentials(state)
     _write(

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from airflow_host.training import dataset, table
 from tests.airflow_host.training import tables
+from tests.airflow_host.training.limits import limits
 
 
 def test_iris_is_a_table_like_any_other(tmp_path: Path) -> None:
@@ -9,7 +10,9 @@ def test_iris_is_a_table_like_any_other(tmp_path: Path) -> None:
 
     dataset.export_iris(path)
 
-    samples = tables.samples(table.parse(path.read_bytes(), place=str(path)), dataset.TARGET)
+    samples = tables.samples(
+        table.parse(path.read_bytes(), limits(), place=str(path)), dataset.TARGET
+    )
     assert samples.kind == "classification"
     assert list(samples.features) == list(dataset.COLUMNS)
     assert dict(samples.target.value_counts()) == dict.fromkeys(

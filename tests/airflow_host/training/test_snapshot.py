@@ -6,8 +6,7 @@ import pytest
 
 from airflow_host.training import snapshot, source
 from airflow_host.training.errors import BadData
-
-LIMIT = 1000
+from tests.airflow_host.training.limits import limits
 
 
 def test_what_was_kept_is_recalled_though_the_source_has_changed(tmp_path: Path) -> None:
@@ -49,4 +48,7 @@ def test_what_failed_trainings_left_is_removed_after_a_week(tmp_path: Path) -> N
 
 def _recall(folder: Path, fingerprint: str, now: bytes) -> bytes:
     (folder / "source").write_bytes(now)
-    return snapshot.recall(folder / "tables", fingerprint, uri=f"{folder}/source", max_bytes=LIMIT)
+    settings = limits(TRAINING_DATA_FOLDERS=str(folder))
+    return snapshot.recall(
+        folder / "tables", fingerprint, uri=f"{folder}/source", settings=settings
+    )

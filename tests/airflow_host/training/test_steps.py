@@ -90,7 +90,11 @@ def training(
     monkeypatch.setenv("GIT_PYTHON_REFRESH", "quiet")
     mlflow.set_tracking_uri(server.url)
     settings = TrainingSettings.model_validate(
-        {"AIRFLOW_HOME": tmp_path / "airflow", "MLFLOW_TRACKING_URI": server.url}
+        {
+            "AIRFLOW_HOME": tmp_path / "airflow",
+            "MLFLOW_TRACKING_URI": server.url,
+            "TRAINING_DATA_FOLDERS": str(tmp_path),
+        }
     )
     name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_"))
     return Training(settings, name, tmp_path, MlflowClient())

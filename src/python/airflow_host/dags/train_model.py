@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow_host.training.errors import BadData
 from airflow_host.training.plan import CANDIDATES, Challenger, Job, Trained
 from airflow_host.training.settings import read_settings
+from hostkit import orders
 
 log = structlog.get_logger(__name__)
 
@@ -26,35 +27,38 @@ PARAMS = {
     "model_name": Param(
         None,
         type=["null", "string"],
-        pattern="^[A-Za-z0-9][A-Za-z0-9 _.-]{0,127}$",
+        maxLength=orders.MOST_OF_MODEL_NAME,
+        pattern=orders.MODEL_NAME,
         description="The registered model in MLflow; empty: TRAINING_MODEL_NAME.",
     ),
     "data_uri": Param(
         None,
         type=["null", "string"],
-        minLength=1,
-        maxLength=2048,
+        maxLength=orders.MOST_OF_URI,
+        pattern=orders.ONE_LINE,
         description="The table, CSV or Parquet: an absolute path, file://, http(s):// or s3://;"
         " empty: TRAINING_DATA_URI, or else scikit-learn's iris.",
     ),
     "target": Param(
         None,
         type=["null", "string"],
-        minLength=1,
-        maxLength=256,
+        maxLength=orders.MOST_OF_COLUMN,
+        pattern=orders.ONE_LINE,
         description="The column to predict; empty: TRAINING_TARGET.",
     ),
     "margin": Param(
         None,
         type=["null", "number"],
         minimum=0,
+        maximum=orders.MOST_OF_MARGIN,
+        **{"not": orders.NOT_A_NUMBER},
         description="By how much the champion must be beaten; empty: TRAINING_MARGIN.",
     ),
     "request_id": Param(
         None,
         type=["null", "string"],
-        minLength=1,
-        maxLength=128,
+        maxLength=orders.MOST_OF_REQUEST_ID,
+        pattern=orders.REQUEST_ID,
         description="The id of the request that asks for it; becomes a tag in MLflow.",
     ),
 }

@@ -1,12 +1,15 @@
 """One picture of what a model gets right and wrong: a confusion matrix, or residuals."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from airflow_host.training.samples import Samples
 
 MOST_NUMBERED_CLASSES = 20
+MOST_CHARACTERS = 40
+"""Of a class: a longer one leaves no room for the picture."""
 
 
 def picture(held_out: Samples, predictions: np.ndarray, *, title: str) -> tuple[str, Figure]:
@@ -26,11 +29,12 @@ def _draw_confusion(figure: Figure, held_out: Samples, predictions: np.ndarray, 
     axes = figure.add_subplot()
     image = axes.imshow(counts, cmap="Blues", vmin=0)
     figure.colorbar(image, label="rows")
-    axes.set(title=title, xlabel="predicted", ylabel=f"true {held_out.target.name}")
+    _label(axes, title, "predicted", f"true {held_out.target.name}")
     if len(classes) > MOST_NUMBERED_CLASSES:
         return
-    axes.set_xticks(range(len(classes)), labels=map(str, classes), rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), labels=map(str, classes))
+    texts = [str(name)[:MOST_CHARACTERS] for name in classes]
+    axes.set_xticks(range(len(classes)), labels=texts, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(classes)), labels=texts, parse_math=False)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if count > counts.max() / 2 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=colour)
@@ -40,4 +44,11 @@ def _draw_residuals(figure: Figure, held_out: Samples, predictions: np.ndarray, 
     axes = figure.add_subplot()
     axes.scatter(predictions, held_out.target - predictions, s=12, alpha=0.6)
     axes.axhline(0, color="black", linewidth=1)
-    axes.set(title=title, xlabel=f"predicted {held_out.target.name}", ylabel="true - predicted")
+    _label(axes, title, f"predicted {held_out.target.name}", "true - predicted")
+
+
+def _label(axes: Axes, title: str, below: str, beside: str) -> None:
+    # What is between two dollars in a name is no formula.
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel(below, parse_math=False)
+    axes.set_ylabel(beside, parse_math=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from airflow_host.training import source
 from airflow_host.training.errors import BadData
+from airflow_host.training.settings import TrainingSettings
 from hostkit.files import write_atomically
 
 DAYS = 24 * 60 * 60
@@ -26,12 +27,12 @@ def keep(folder: Path, content: bytes) -> str:
     return fingerprint
 
 
-def recall(folder: Path, fingerprint: str, *, uri: str, max_bytes: int) -> bytes:
+def recall(folder: Path, fingerprint: str, *, uri: str, settings: TrainingSettings) -> bytes:
     """The bytes that were kept."""
     try:
         return (folder / fingerprint).read_bytes()
     except FileNotFoundError:
-        content = source.read(uri, max_bytes=max_bytes)
+        content = source.read(uri, settings)
     if source.fingerprint(content) != fingerprint:
         raise BadData(f"{source.public(uri)} has changed since the training began: start it again")
     return content

@@ -41,9 +41,9 @@ def read_table(
     """Fetches the table, checks that it can be learned from, and keeps it for the other steps."""
     uri = data_uri or settings.training_data_uri or _iris(settings)
     target = target or settings.training_target
-    content = source.read(uri, max_bytes=settings.training_max_bytes)
+    content = source.read(uri, settings)
     place = source.public(uri)
-    samples = sample(table.parse(content, place=place), target, place=place)
+    samples = sample(table.parse(content, settings, place=place), target, place=place)
     halves = split(samples, place=place)
     job = Job(
         dag_id=dag_id,
@@ -161,17 +161,13 @@ def _client(settings: TrainingSettings) -> MlflowClient:
 
 
 def _iris(settings: TrainingSettings) -> str:
-    path = settings.folder / "iris.csv"
-    dataset.export_iris(path)
-    return str(path)
+    dataset.export_iris(settings.iris)
+    return str(settings.iris)
 
 
 def _samples(settings: TrainingSettings, job: Job) -> Samples:
     place = source.public(job.data_uri)
     content = snapshot.recall(
-        settings.folder / "tables",
-        job.fingerprint,
-        uri=job.data_uri,
-        max_bytes=settings.training_max_bytes,
+        settings.folder / "tables", job.fingerprint, uri=job.data_uri, settings=settings
     )
-    return sample(table.parse(content, place=place), job.target, place=place)
+    return sample(table.parse(content, settings, place=place), job.target, place=place)
