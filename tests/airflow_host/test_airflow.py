@@ -15,6 +15,7 @@ import pytest
 
 from tests.airflow_host.host import COMPONENTS, Host
 from tests.docs.pages import documented_metrics, shown_metrics
+from tests.hostile_orders import REFUSED
 
 PARTS = {"metadatabase", "scheduler", "triggerer", "dag_processor"}
 SECONDS_UNTIL_A_NEW_FILE_IS_SEEN = 30.0
@@ -91,6 +92,20 @@ def test_a_user_and_password_open_the_api(airflow: httpx.Client) -> None:
     assert [(user["username"], user["roles"]) for user in users] == [
         ("airflow", [{"name": "Admin"}])
     ]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_training_that_means_harm_is_refused(
+    host: Host, airflow: httpx.Client, name: str
+) -> None:
+    runs = "/api/v2/dags/train_model/dagRuns"
+    host.wait_for(lambda: airflow.get(runs).is_success)
+    for value in REFUSED[name]:
+        body = json.dumps({"logical_date": None, "conf": {name: value}})
+        answer = airflow.post(runs, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422), f"{name} {value!r:.100}: {answer.text:.1000}"
+
+    assert airflow.get(runs).json()["total_entries"] == 0
 
 
 def test_a_wrong_password_does_not(host: Host) -> None:

@@ -13,6 +13,7 @@ from api_host.trainings import check, run_id
 from tests.api_host import airflow_server
 from tests.api_host.airflow_server import AirflowServer
 from tests.api_host.conftest import Start
+from tests.hostile_orders import INERT, REFUSED
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +71,20 @@ def test_every_wrong_parameter_is_named() -> None:
         "/data_url",
         "/data_uri",
     }
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_means_harm_is_refused_and_not_repeated_at_length(name: str) -> None:
+    for value in REFUSED[name]:
+        with pytest.raises(Problem) as problem:
+            check({name: value})
+        assert [mistake.pointer for mistake in problem.value.mistakes] == [f"/{name}"]
+        assert len(str(problem.value)) < 1000
+
+
+@pytest.mark.parametrize("document", INERT)
+def test_what_only_looks_like_harm_is_a_name(document: dict[str, Any]) -> None:
+    assert check(document) == document
 
 
 async def test_a_training_from_start_to_end(

@@ -42,6 +42,18 @@ def test_a_changed_airflow_password_stays_and_reaches_the_api(tmp_path: Path) ->
     assert dotenv.dotenv_values(files["api"])["AIRFLOW_PASSWORD"] == "correct horse battery"
 
 
+def test_trainings_read_below_a_folder_that_is_there_or_one_of_the_users_own(
+    tmp_path: Path,
+) -> None:
+    path = write_env_files(tmp_path, Ports())["airflow"]
+    folder = dotenv.dotenv_values(path)["TRAINING_DATA_FOLDERS"]
+    assert folder == str(tmp_path / "airflow" / "tables")
+    assert Path(folder).is_dir()
+    dotenv.set_key(path, "TRAINING_DATA_FOLDERS", "/srv/tables")
+    write_env_files(tmp_path, Ports())
+    assert dotenv.dotenv_values(path)["TRAINING_DATA_FOLDERS"] == "/srv/tables"
+
+
 @given(value=st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=30))
 def test_a_line_of_the_users_own_stays_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, value: str

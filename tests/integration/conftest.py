@@ -1,6 +1,7 @@
 """The three hosts, for all tests of this folder."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,14 @@ __all__ = ["airflow", "api", "hosts", "mlflow", "pexes", "progress"]
 def journey(hosts: Hosts, progress: Progress) -> Journey:
     """The way of the shipped example, as its first training went it."""
     return travel(hosts, progress)
+
+
+@pytest.fixture
+def tables(hosts: Hosts, tmp_path: Path) -> Path:
+    """A folder of this test's own where trainings may read."""
+    folder = hosts.state / "airflow" / "tables" / tmp_path.name
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import csv
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROWS = 200
@@ -10,21 +10,37 @@ EXAMPLE = {"warmth": 25.0, "clouds": 10.0}
 """A row whose right answer is "dry"."""
 
 
-def write_learnable(path: Path) -> str:
-    """Writes a table with a rule that any model finds; returns its path."""
-    return _write(path, lambda _random, warmth, clouds: "dry" if warmth > clouds else "wet")
+NAMES = ("warmth", "clouds", "weather")
+CLASSES = {"dry": "dry", "wet": "wet"}
+
+
+def write_learnable(
+    path: Path, *, names: Sequence[str] = NAMES, classes: Mapping[str, str] = CLASSES
+) -> str:
+    """Writes a table with a rule that any model finds; returns its path.
+
+    `names`: what its columns are called instead.
+    `classes`: what "dry" and "wet" are called instead.
+    """
+
+    def weather(_chance: random.Random, warmth: float, clouds: float) -> str:
+        return classes["dry" if warmth > clouds else "wet"]
+
+    return _write(path, names, weather)
 
 
 def write_random(path: Path) -> str:
     """Writes a table whose target is chance; returns its path."""
-    return _write(path, lambda random, _warmth, _clouds: random.choice(["dry", "wet"]))
+    return _write(path, NAMES, lambda chance, _warmth, _clouds: chance.choice(["dry", "wet"]))
 
 
-def _write(path: Path, weather: Callable[[random.Random, float, float], str]) -> str:
+def _write(
+    path: Path, names: Sequence[str], weather: Callable[[random.Random, float, float], str]
+) -> str:
     chance = random.Random(7)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["warmth", "clouds", "weather"])
+        writer.writerow(names)
         for _ in range(ROWS):
             warmth, clouds = chance.uniform(0, 30), chance.uniform(0, 30)
             writer.writerow([warmth, clouds, weather(chance, warmth, clouds)])

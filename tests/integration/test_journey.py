@@ -50,12 +50,12 @@ def test_the_api_says_where_the_version_comes_from(
 
 
 def test_a_better_model_is_served_under_load_without_one_failed_or_mixed_answer(
-    hosts: Hosts, api: httpx.Client, progress: Progress, tmp_path: Path
+    hosts: Hosts, api: httpx.Client, progress: Progress, tables: Path
 ) -> None:
-    first = train_weather(hosts, api, progress, "better", write_random(tmp_path / "random.csv"))
+    first = train_weather(hosts, api, progress, "better", write_random(tables / "random.csv"))
     rows = [{"warmth": float(warmth), "clouds": 15.0} for warmth in range(30)]
     with predicting(f"{hosts.urls['api']}/v1/models/better/predict", rows) as load:
-        table = write_learnable(tmp_path / "learnable.csv")
+        table = write_learnable(tables / "learnable.csv")
         _, outcome = train(
             hosts, api, progress, model_name="better", data_uri=table, target="weather"
         )
@@ -72,10 +72,10 @@ def test_a_better_model_is_served_under_load_without_one_failed_or_mixed_answer(
 
 
 def test_a_model_that_is_not_better_is_refused_and_says_why(
-    hosts: Hosts, api: httpx.Client, mlflow: httpx.Client, progress: Progress, tmp_path: Path
+    hosts: Hosts, api: httpx.Client, mlflow: httpx.Client, progress: Progress, tables: Path
 ) -> None:
-    champion = train_weather(hosts, api, progress, "kept", write_learnable(tmp_path / "l.csv"))
-    table = write_random(tmp_path / "random.csv")
+    champion = train_weather(hosts, api, progress, "kept", write_learnable(tables / "l.csv"))
+    table = write_random(tables / "random.csv")
     _, outcome = train(
         hosts, api, progress, model_name="kept", data_uri=table, target="weather", margin=0.4
     )
@@ -93,10 +93,36 @@ def test_a_model_that_is_not_better_is_refused_and_says_why(
     assert predict(api, model).model.version == champion.version
 
 
-def test_bad_data_fails_at_once_with_a_sentence_in_the_apis_answer(
+def test_names_in_a_table_are_no_more_than_names(
+    hosts: Hosts, api: httpx.Client, progress: Progress, tables: Path
+) -> None:
+    names = ("{{ 7 * 7 }}", "=1+1", "$(touch x)")
+    classes = {"dry": "$\\foo$", "wet": "{{ ti.run_id }}"}
+    table = write_learnable(tables / "hostile.csv", names=names, classes=classes)
+    _, outcome = train(
+        hosts, api, progress, model_name="names", data_uri=table, target="$(touch x)"
+    )
+    champion = Version(name="names", version=outcome.champion.version)
+    model = wait_until_served(hosts, api, champion, progress)
+    assert set(model.example[0]) == {"{{ 7 * 7 }}", "=1+1"}
+    assert set(predict(api, model).predictions) <= set(classes.values())
+
+
+def test_a_table_elsewhere_is_refused_with_the_setting_that_allows_it(
     hosts: Hosts, api: httpx.Client, progress: Progress, tmp_path: Path
 ) -> None:
     table = write_learnable(tmp_path / "table.csv")
+    with pytest.raises(JourneyError, match=f"{table} is not below .*TRAINING_DATA_FOLDERS"):
+        train(hosts, api, progress, model_name="refused", data_uri=table, target="weather")
+    url = f"{hosts.urls['api']}/v1/models"
+    with pytest.raises(JourneyError, match=r"this machine itself.*TRAINING_DATA_HOSTS"):
+        train(hosts, api, progress, model_name="refused", data_uri=url, target="weather")
+
+
+def test_bad_data_fails_at_once_with_a_sentence_in_the_apis_answer(
+    hosts: Hosts, api: httpx.Client, progress: Progress, tables: Path
+) -> None:
+    table = write_learnable(tables / "table.csv")
     with pytest.raises(JourneyError, match=r"'sunshine'.*warmth"):
         train(hosts, api, progress, model_name="bad", data_uri=table, target="sunshine")
 
@@ -114,10 +140,10 @@ def test_a_request_id_goes_from_the_api_through_airflow_to_mlflow(
     airflow: httpx.Client,
     mlflow: httpx.Client,
     progress: Progress,
-    tmp_path: Path,
+    tables: Path,
 ) -> None:
     api.headers["X-Request-ID"] = "follow-me-42"
-    table = write_learnable(tmp_path / "table.csv")
+    table = write_learnable(tables / "table.csv")
     training, outcome = train(
         hosts, api, progress, model_name="traced", data_uri=table, target="weather"
     )
@@ -132,9 +158,9 @@ def test_a_request_id_goes_from_the_api_through_airflow_to_mlflow(
 
 
 def test_predictions_go_on_while_mlflow_and_airflow_are_away_even_after_a_restart(
-    hosts: Hosts, api: httpx.Client, progress: Progress, tmp_path: Path
+    hosts: Hosts, api: httpx.Client, progress: Progress, tables: Path
 ) -> None:
-    champion = train_weather(hosts, api, progress, "steady", write_learnable(tmp_path / "t.csv"))
+    champion = train_weather(hosts, api, progress, "steady", write_learnable(tables / "t.csv"))
     others = [name for name in hosts.names if name != "api"]
     predictions = api.post("/v1/models/steady/predict", json={"rows": [EXAMPLE]})
     hosts.stop(others)

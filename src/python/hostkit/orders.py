@@ -4,6 +4,8 @@ The words are those of JSON Schema. A pattern is read by Python and by browsers:
 a line break follow in Python.
 """
 
+from typing import Any
+
 MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,127}$(?!\n)"
 """A name that is safe in a URL, a file name and a log."""
 
@@ -17,13 +19,10 @@ MOST_OF_COLUMN = 256
 """Characters of a column's name, in a table too."""
 
 MOST_OF_MARGIN = 1e15
-"""A margin of more could never be beaten; infinity is one."""
+"""No model is better than another by more; and infinity is."""
 
-NOT_A_NUMBER = {"type": "number", "exclusiveMaximum": 0}
-"""What NaN is where a negative number is out of the question: no comparison refuses it."""
+NOT_NAN: dict[str, Any] = {"not": {"type": "number", "exclusiveMaximum": 0}}
+"""Of a number that is not negative anyway: no comparison refuses NaN, so none is true of it here."""
 
 REQUEST_ID = r"^[!-~]{1,128}$(?!\n)"
-MOST_OF_NOT_A_NUMBER = {"type": "number", "exclusiveMaximum": 0}
-"""What NaN is where a negative number is out of the question: no comparison refuses it."""
-
-REQUEST_ID = 128
+MOST_OF_REQUEST_ID = 128

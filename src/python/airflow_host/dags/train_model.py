@@ -51,7 +51,7 @@ PARAMS = {
         type=["null", "number"],
         minimum=0,
         maximum=orders.MOST_OF_MARGIN,
-        **{"not": orders.NOT_A_NUMBER},
+        **orders.NOT_NAN,
         description="By how much the champion must be beaten; empty: TRAINING_MARGIN.",
     ),
     "request_id": Param(
