@@ -1,4 +1,4 @@
-"""What somebody may ask of a training who means harm; the API and Airflow's DAG are shown the same."""
+"""What a training is asked for by who means harm; the API and Airflow's DAG see the same."""
 
 from typing import Any
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from airflow_host.environment import airflow_environment
 from airflow_host.secret_keys import KEYS
 from airflow_host.settings import AirflowSettings
+from airflow_host.training.settings import TrainingDefaults
 from hostkit.settings import load
 
 GIVEN = {
@@ -53,6 +54,20 @@ def test_tasks_see_the_other_hosts_and_what_to_train() -> None:
     assert made["TRAINING_MODEL_NAME"] == "iris"
     assert made["TRAINING_MARGIN"] == "0.5"
     assert "TRAINING_DATA_URI" not in environment()
+
+
+def test_tasks_see_what_a_training_may_read() -> None:
+    made = environment(
+        TRAINING_DATA_FOLDERS="/srv/tables, /mnt/exports", TRAINING_DATA_HOSTS="127.0.0.1:9000"
+    )
+    assert made["TRAINING_DATA_FOLDERS"] == "/srv/tables,/mnt/exports"
+    assert made["TRAINING_DATA_HOSTS"] == "127.0.0.1:9000"
+    assert made["TRAINING_MAX_ROWS"] == "5000000"
+    assert TrainingDefaults.variables().keys() - made.keys() == {"TRAINING_DATA_URI"}
+    assert load(TrainingDefaults, environment=made).settings.training_data_folders == (
+        Path("/srv/tables"),
+        Path("/mnt/exports"),
+    )
 
 
 def test_tasks_do_not_see_the_password_of_an_admin() -> None:

@@ -36,6 +36,20 @@ def test_what_is_needed_is_enough() -> None:
     assert read.airflow_dags_folder == Path("/etc/airflow-host/dags")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("TRAINING_DATA_FOLDERS", "/srv/tables,tables", "it must be an absolute path"),
+        ("TRAINING_DATA_HOSTS", "localhost,http://x", "'http://x' is no host"),
+        ("TRAINING_MAX_MEMORY_BYTES", "1", "it must be 268435456 or more"),
+        ("TRAINING_MAX_SECONDS", "inf", "it must be a finite number"),
+    ],
+)
+def test_what_a_training_may_read_is_checked(name: str, text: str, told: str) -> None:
+    assert f"{name} is '{text}'" in problems(**{name: text})
+    assert told in problems(**{name: text})
+
+
 @pytest.mark.parametrize("name", NEEDED)
 def test_each_of_them_is_needed(name: str) -> None:
     assert f"{name} is not set" in problems(**{name: ""})

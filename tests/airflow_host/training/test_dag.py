@@ -101,8 +101,8 @@ def test_bad_data_ends_it_at_once_with_a_sentence(
     ((task, problem),) = told
     assert task == "read_table"
     assert json.loads(problem) == (
-        f"{tmp_path}/training/iris.csv has no column {target!r}: there are sepal_length, sepal_width,"
-        " petal_length, petal_width, species"
+        f"{tmp_path}/training/iris.csv has no column {target!r}: there are sepal_length,"
+        " sepal_width, petal_length, petal_width, species"
     )
     assert json.loads(problem) in log
     assert "DeprecatedImportWarning" not in log

@@ -15,6 +15,13 @@ PNG = b"\x89PNG"
         (samples(weather()), "confusion_matrix.png"),
         (samples(rent(), "rent"), "residuals.png"),
         (
+            samples(
+                pd.DataFrame({"x": range(80), "$\\weather$": ["$\\dry$", "$x^", "wet", "$$"] * 20}),
+                "$\\weather$",
+            ),
+            "confusion_matrix.png",
+        ),
+        (
             samples(pd.DataFrame({"x": range(200), "weather": [f"c{n % 50}" for n in range(200)]})),
             "confusion_matrix.png",
         ),

@@ -52,6 +52,20 @@ def test_libraries_are_told_to_keep_quiet_unless_the_operator_said_otherwise(
     assert os.environ["MPLCONFIGDIR"] == "/state/training/matplotlib"
 
 
+@pytest.mark.parametrize(
+    ("hosts", "disabled"), [("", "true"), ("127.0.0.1", "true"), ("169.254.169.254", "false")]
+)
+def test_a_cloud_is_asked_for_keys_only_where_an_operator_says_so(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, disabled: str
+) -> None:
+    monkeypatch.setenv("TRAINING_DATA_HOSTS", hosts)
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED", raising=False)
+
+    read_settings()
+
+    assert os.environ["AWS_EC2_METADATA_DISABLED"] == disabled
+
+
 def test_mistakes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINING_MARGIN", "-1")
     monkeypatch.setenv("TRAINING_MAX_BYTES", "much")

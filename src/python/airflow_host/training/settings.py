@@ -86,10 +86,10 @@ class TrainingDefaults(Settings):
         examples=["600"],
     )
     training_max_memory_bytes: int = Field(
-        4 * GIB,
+        2 * GIB,
         ge=256 * MIB,
         description="How much memory it may take to read a table, unpacked and as text.",
-        examples=["4294967296"],
+        examples=["2147483648"],
     )
     training_max_rows: PositiveInt = Field(
         5_000_000, description="The number of rows that a table may have.", examples=["5000000"]
