@@ -1,4 +1,5 @@
 import http.server
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -64,6 +65,18 @@ def test_an_object_of_an_s3_store_is_read(
     (tmp_path / "bucket" / "t.csv").write_bytes(TABLE)
 
     assert source.read("s3://bucket/t.csv", settings) == TABLE
+
+
+def test_keys_that_nobody_gave_are_not_asked_for_at_the_cloud(
+    tmp_path: Path, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    with pytest.raises(BadData, match=r"without keys: .*AWS_ACCESS_KEY_ID.*TRAINING_DATA_HOSTS"):
+        source.read("s3://bucket/t.csv", settings)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,16 @@ def read(uri: str, deadline: Deadline) -> Generator[bytes]:
             "retries": {"max_attempts": 2},
         },
     )
-    with store.open(name, "rb", cache_type="readahead", block_size=8 * CHUNK_BYTES) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            deadline.step()
-            yield chunk
+    try:
+        with store.open(name, "rb", cache_type="readahead", block_size=8 * CHUNK_BYTES) as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                deadline.step()
+                yield chunk
+    except Exception as error:
+        if "locate credentials" not in str(error):
+            raise
+        raise BadData(
+            f"{deadline.place} cannot be read without keys: give the airflow host AWS_ACCESS_KEY_ID"
+            " and AWS_SECRET_ACCESS_KEY, or let its cloud give them by 169.254.169.254 in"
+            " TRAINING_DATA_HOSTS in the env file of the airflow host"
+        ) from None

@@ -97,17 +97,17 @@ class _Network(httpcore.NetworkBackend):
         hosts = [host]
         if self.exempt is not None:
             hosts = [str(one) for one in addresses.resolve(host, port, self.exempt)]
-        for rest, address in zip(reversed(range(len(hosts))), hosts, strict=True):
+        failure: Exception = OSError(f"{host} has no address")
+        for address in hosts:
             try:
                 connection = httpcore.SyncBackend().connect_tcp(
                     address, port, self.deadline.step(), local_address, socket_options
                 )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if not rest:
-                    raise
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
             else:
                 return _Stream(connection, self.deadline)
-        raise OSError(f"{host} has no address")
+        raise failure
 
 
 def _pool(
