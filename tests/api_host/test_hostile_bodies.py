@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import re
+import socket
 import struct
 import time
 import tracemalloc
@@ -25,7 +26,7 @@ from api_host.settings import ApiSettings
 from tests.api_host.arrow_streams import ARROW, column, written
 from tests.api_host.conftest import IRIS, until_served
 from tests.api_host.registry_server import running
-from tests.api_host.test_serve import ROW, free_port
+from tests.api_host.test_serve import ROW
 
 MOST_SECONDS = 20
 REFUSED = {400, 413, 415, 422}
@@ -200,8 +201,10 @@ class Api:
 
 
 @asynccontextmanager
-async def served(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
+async def served(
+    settings: ApiSettings, grpc_socket: socket.socket
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings, grpc_socket)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -214,8 +217,11 @@ async def served(settings: ApiSettings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="module")
 def api(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    port = free_port()
-    with running() as registry, asyncio.Runner() as runner:
+    with (
+        running() as registry,
+        asyncio.Runner() as runner,
+        socket.create_server(("127.0.0.1", 0)) as grpc_socket,
+    ):
         registry.promote("iris", models / "linear")
         registry.promote("home", models / "mixed")
         host = served(
@@ -223,15 +229,15 @@ def api(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]
                 mlflow_tracking_uri=registry.url,
                 airflow_base_url="http://127.0.0.1:9",
                 state_directory=tmp_path_factory.mktemp("state"),
-                api_grpc_port=port,
                 model_name="home",
                 model_trusted_types=(
                     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
                 ),
-            )
+            ),
+            grpc_socket,
         )
         client = runner.run(host.__aenter__())
-        yield Api(runner, client, port)
+        yield Api(runner, client, grpc_socket.getsockname()[1])
         runner.run(host.__aexit__(None, None, None))
 
 
