@@ -22,7 +22,7 @@ MOST_OF_MARGIN = 1e15
 """No model is better than another by more; and infinity is."""
 
 NOT_NAN: dict[str, Any] = {"not": {"type": "number", "exclusiveMaximum": 0}}
-"""Of a number that is not negative anyway: no comparison refuses NaN, so none is true of it here."""
+"""Of a number that is not negative anyway: no comparison refuses NaN, so none is true of it."""
 
 REQUEST_ID = r"^[!-~]{1,128}$(?!\n)"
 MOST_OF_REQUEST_ID = 128
