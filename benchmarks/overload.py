@@ -46,6 +46,9 @@ PROBES_A_SECOND = 20.0
 PROBE_CONNECTIONS = 20
 """So many that a probe does not wait for the answer to another."""
 
+ONE_ADDRESS = {"API_MAX_CONNECTIONS_PER_ADDRESS": "1000"}
+"""All clients come from one, and the limit for it is not what is measured."""
+
 SLOW = {"MODEL_COMPILE": "no"}
 """What makes a forest slow: its original predicts."""
 
@@ -100,8 +103,8 @@ class Overload:
     def __init__(
         self, place: Place, model: Model, connections: int, deadline: float, seconds: float
     ) -> None:
-        if model.name.startswith("forest"):
-            place = replace(place, settings={**SLOW, **place.settings})
+        slow = SLOW if model.name.startswith("forest") else {}
+        place = replace(place, settings={**ONE_ADDRESS, **slow, **place.settings})
         self._start = Start(place, model, workers=1, port=free_port())
         self._cores = Cores.divided(sorted(os.sched_getaffinity(0)), workers=1)
         self._connections, self._deadline, self._seconds = connections, deadline, seconds
@@ -141,7 +144,8 @@ class Overload:
             yield f"{prefix}: refused", "/s", len(seen.refused) / seen.seconds
             if seen.refused:
                 yield f"{prefix}: refused, p99 for the client", "ms", milliseconds(seen.refused)
-                within = refusals(log, offset)
+            # Connections that are refused have no line.
+            if within := refusals(log, offset):
                 yield f"{prefix}: refused, p99 in the server", "ms", percentile(within, 0.99)
             yield f"{prefix}: no connection free", "/s", seen.given_up / seen.seconds
             yield f"{prefix}: wrong or failed", "", seen.wrong + seen.failed
