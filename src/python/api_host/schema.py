@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from api_host.errors import ModelRefusedError
 from api_host.kinds import KINDS, Column, Kind, described
-from api_host.matrices import LARGEST_WHOLE, MatrixReader, all_doubles, all_numbers, reader_of
-from api_host.numeric_forms import NumericForms, forms_of
-from api_host.numeric_tensors import NumericTensors, tensors_of
+from api_host.numbers.columns import LARGEST_WHOLE, all_doubles, all_numbers
+from api_host.numbers.forms import NumericForms, forms_of
+from api_host.numbers.rows import NumericRows, rows_of
+from api_host.numbers.tensors import NumericTensors, tensors_of
 from api_host.problems import Mistake, invalid_input, pointer
 from api_host.table import Matrix, Natural, Table
 
@@ -38,9 +39,9 @@ class Signature:
         return all_numbers(self.columns)
 
     @cached_property
-    def reader(self) -> MatrixReader | None:
+    def reader(self) -> NumericRows | None:
         """What reads simple bodies; None where a column is no number."""
-        return reader_of(self.columns, named=self.named)
+        return rows_of(self.columns, named=self.named)
 
     @cached_property
     def forms(self) -> NumericForms | None:

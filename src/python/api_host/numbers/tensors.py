@@ -1,4 +1,4 @@
-"""Requests of v2 in JSON whose tensors are numbers alone, read without a look at each of them."""
+"""Requests of v2 in JSON whose tensors are numbers alone."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from api_host.kinds import Column
-from api_host.matrices import all_doubles
+from api_host.numbers.columns import all_doubles, from_columns
 from api_host.table import Matrix
 
 
@@ -82,4 +82,4 @@ class NumericTensors:
             if tensor.shape not in ([rows], [rows, 1]):
                 return None
             lists[place] = tensor.data
-        return np.array(lists, dtype=np.float64).T.copy() if rows else None
+        return from_columns(lists)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_host.matrices import LARGEST_WHOLE
+from api_host.numbers.columns import LARGEST_WHOLE
 from api_host.problems import Problem
 from api_host.schema import Signature, compile_signature
 

@@ -1,8 +1,6 @@
-"""Bodies of MLflow's scoring protocol that hold numbers alone, read without pandas."""
+"""Bodies of MLflow's scoring protocol that hold numbers alone."""
 
-import math
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -10,22 +8,27 @@ import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from api_host.kinds import Column
-from api_host.matrices import LARGEST_WHOLE, all_numbers, is_plain_name, members
+from api_host.numbers.columns import (
+    LARGEST_WHOLE,
+    TYPES,
+    are_readable,
+    from_columns,
+    from_rows,
+    members,
+    narrow,
+)
 from api_host.table import Matrix
 
-_TYPES: dict[str, Any] = {
-    "integer": Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
-    "long": Annotated[int, Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)],
+_TYPES: Mapping[str, Any] = {
+    **TYPES,
     # Beyond, pandas rounds a whole number once, and float64 on the way to float32 twice.
     "float": Annotated[float, Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)] | None,
-    "double": float | None,
 }
 
 
 def forms_of(columns: Sequence[Column], *, named: bool, is_tensor: bool) -> "NumericForms | None":
     """The reader for these columns; None if there is none."""
-    plain = not named or all(is_plain_name(str(column.name)) for column in columns)
-    if not plain or not all_numbers(columns):
+    if not are_readable(columns, named=named):
         return None
     return NumericForms(columns, named=named, is_tensor=is_tensor)
 
@@ -44,7 +47,7 @@ class NumericForms:
         self._is_tensor = is_tensor
         kinds = [column.kind.name for column in columns]
         self._alike = len(set(kinds)) == 1
-        self._narrow = [index for index, kind in enumerate(kinds) if kind == "float"]
+        self._narrow = narrow(columns)
         self._decoder = _decoder(self._names, kinds, named=named)
 
     def read(self, body: bytes) -> Matrix | None:
@@ -66,13 +69,13 @@ class NumericForms:
         if isinstance(form, _Split):
             return self._from_split(form)
         if isinstance(form, list):
-            return _from_rows(form)
-        return _from_columns(form)
+            return from_rows(form)
+        return from_columns(msgspec.structs.astuple(form))
 
     def _from_split(self, split: "_Split") -> Matrix | None:
         if split.index is not None and len(split.index) != len(split.data):
             return None
-        matrix = _from_rows(split.data)
+        matrix = from_rows(split.data)
         if matrix is None or split.columns == self._names:
             return matrix
         if not self._named:
@@ -111,28 +114,3 @@ def _decoder(names: Sequence[str], kinds: Sequence[str], *, named: bool) -> Any:
         forms |= dict.fromkeys(("inputs", "instances"), list[row])
     fields = [(name, type_ | UnsetType, UNSET) for name, type_ in forms.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Document", fields, forbid_unknown_fields=True))
-
-
-def _from_rows(rows: Sequence[Any]) -> Matrix | None:
-    if not rows:
-        return None
-    if isinstance(rows[0], msgspec.Struct):
-        rows = list(map(msgspec.structs.astuple, rows))
-    return _array(rows)
-
-
-def _from_columns(columns: msgspec.Struct) -> Matrix | None:
-    lists = msgspec.structs.astuple(columns)
-    if not lists[0] or len(set(map(len, lists))) > 1:
-        return None
-    return np.ascontiguousarray(_array(lists).T)
-
-
-def _array(lists: Sequence[Sequence[Any]]) -> Matrix:
-    """Lists of the same length as an array of two dimensions."""
-    shape = len(lists), len(lists[0])
-    try:
-        # In half the time of numpy's own way, which looks at each value twice.
-        return np.fromiter(chain.from_iterable(lists), np.float64, math.prod(shape)).reshape(shape)
-    except TypeError:  # A value is missing.
-        return np.array(lists, dtype=np.float64)

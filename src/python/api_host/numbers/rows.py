@@ -1,0 +1,66 @@
+"""Bodies of `/v1` that hold numbers alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from api_host.kinds import Column
+from api_host.numbers.columns import TYPES, are_readable, from_columns, from_rows, members, narrow
+from api_host.table import Matrix
+
+
+def rows_of(columns: Sequence[Column], *, named: bool) -> "NumericRows | None":
+    """The reader for these columns; None if there is none."""
+    return NumericRows(columns, named=named) if are_readable(columns, named=named) else None
+
+
+class NumericRows:
+    """Reads bodies for columns that are all numbers.
+
+    What it does not take may be right all the same: it is for the reader that also says what is
+    wrong, and where.
+    """
+
+    def __init__(self, columns: Sequence[Column], *, named: bool) -> None:
+        self._narrow = narrow(columns)
+        self._named = named
+        types = [TYPES[column.kind.name] for column in columns]
+        if named:
+            names = [str(column.name) for column in columns]
+            self._rows = _decoder("rows", list[members(names, types)])  # type: ignore[misc]
+            lists = [list[each] for each in types]  # type: ignore[valid-type]
+            self._columns = _decoder("columns", members(names, lists))
+        else:
+            self._rows = _decoder("rows", list[tuple[*types]])  # type: ignore[valid-type]
+
+    def read(self, body: bytes) -> Matrix | None:
+        """The numbers of a body; None if it is not of the simple form, or not right."""
+        try:
+            (rows,) = msgspec.structs.astuple(self._rows.decode(body))
+        except msgspec.MsgspecError:
+            return self._read_columns(body) if self._named else None
+        return self._narrowed(from_rows(rows))
+
+    def _read_columns(self, body: bytes) -> Matrix | None:
+        try:
+            (columns,) = msgspec.structs.astuple(self._columns.decode(body))
+        except msgspec.MsgspecError:
+            return None
+        return self._narrowed(from_columns(msgspec.structs.astuple(columns)))
+
+    def _narrowed(self, matrix: Matrix | None) -> Matrix | None:
+        """The same, rounded to float32 where a column is; None if a value is too large for it."""
+        if matrix is None:
+            return None
+        for index in self._narrow:
+            values = matrix[:, index]
+            if (np.abs(values) > np.finfo(np.float32).max).any():
+                return None
+            matrix[:, index] = values.astype(np.float32)
+        return matrix
+
+
+def _decoder(name: str, type_: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(members([name], [type_]))
