@@ -28,7 +28,8 @@ def calling(lab: Lab, target: str, ca: Path | None = None) -> Iterator[Counter[s
 
     `ca`: with TLS, of a host whose certificate it signed.
     """
-    path = f"PYTHONPATH={os.pathsep.join(sys.path)}"
+    # It begins in another folder.
+    path = f"PYTHONPATH={os.pathsep.join(map(os.path.abspath, sys.path))}"
     program = ("env", path, "GRPC_DNS_RESOLVER=native", sys.executable, __file__)
     command = lab.command(*program, target, *([str(ca)] if ca else []))
     answers: Counter[str] = Counter()
