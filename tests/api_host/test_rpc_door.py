@@ -5,7 +5,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -75,8 +75,9 @@ class Stranger:
         """All that comes until the other side closes, which it does."""
         found = b""
         async with asyncio.timeout(SECONDS):
-            while data := await self.reader.read(4096):
-                found += data
+            with suppress(ConnectionResetError):
+                while data := await self.reader.read(4096):
+                    found += data
         return found
 
 
