@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from api_host import follower
+from api_host.models import follower
 from api_host.app import create_app
 from api_host.serve import grpc_socket
 from api_host.settings import ApiSettings

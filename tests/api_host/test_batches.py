@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from api_host.batches import predict_all
 from api_host.compiled.engines import Engines
-from api_host.model import Model, Trial
+from api_host.models.model import Model, Trial
 from api_host.table import Natural, Table, join
 from tests.api_host.conftest import iris
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api_host.settings import ApiSettings
-from api_host.streams import CHUNK_ROWS
+from api_host.streams.form import CHUNK_ROWS
 from tests.api_host.arrow_streams import ARROW, column, read, written
 from tests.api_host.conftest import IRIS, Start, iris, until_served
 from tests.api_host.registry_server import RegistryServer

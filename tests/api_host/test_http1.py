@@ -13,7 +13,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import ASGIFramework, ConnectionState
 from starlette.responses import Response
 
-from api_host.http1 import Http1
+from api_host.http.http1 import Http1
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 

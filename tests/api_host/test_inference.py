@@ -12,12 +12,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 
-from api_host.columns import describe_inputs, to_arrays, to_table
+from api_host.v2.columns import describe_inputs, to_arrays, to_table
 from api_host.problems import Problem
 from api_host.schema import compile_signature
 from api_host.settings import ApiSettings
-from api_host.tensors import Tensor
-from api_host.tensors_json import JSON_LENGTH
+from api_host.v2.tensors import Tensor
+from api_host.v2.tensors_json import JSON_LENGTH
 from hostkit import release
 from tests.api_host.conftest import IRIS, Start, iris, save, until, until_served
 from tests.api_host.registry_server import RegistryServer
@@ -332,7 +332,7 @@ async def test_load_answers_when_what_the_registry_wants_is_served(
     async with start(settings) as api:
         await until_served(api, "1")
         # By itself it would not look again during this test.
-        monkeypatch.setattr("api_host.follower.POLL_SECONDS", 600.0)
+        monkeypatch.setattr("api_host.models.follower.POLL_SECONDS", 600.0)
         registry.promote("iris", models / "forest")
         for _ in range(2):
             assert (await api.post(LOAD)).status_code == 200

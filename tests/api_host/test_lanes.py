@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_host.catalog import Served
+from api_host.models.catalog import Served
 from api_host.compiled.engines import Engines
 from api_host.lanes import Lane, Limits
-from api_host.model import Model, Trial
+from api_host.models.model import Model, Trial
 from api_host.problems import OVERLOADED, Problem
-from api_host.registry import ModelVersion
+from api_host.models.registry import ModelVersion
 from api_host.table import Natural, Table
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from mlflow.entities import (
 )
 
 from api_host.settings import ApiSettings
-from api_host.store import Store
+from api_host.models.store import Store
 from tests.api_host.conftest import Start, until_served
 from tests.api_host.registry_server import RegistryServer
 

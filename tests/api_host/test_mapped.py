@@ -14,8 +14,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from api_host.mapped import LARGE_BYTES, NAME
-from api_host.model import load
+from api_host.models.mapped import LARGE_BYTES, NAME
+from api_host.models.model import load
 from tests.api_host.conftest import save
 
 ROWS, COLUMNS = 20_000, 20
@@ -25,7 +25,7 @@ SHARED, PRIVATE = ("Shared_Clean", "Shared_Dirty"), ("Private_Clean", "Private_D
 WORKER = """
 import sys
 from pathlib import Path
-from api_host.model import load
+from api_host.models.model import load
 model = load(Path(sys.argv[1]), compiles=False)
 model.predict(model.signature.from_rows([[0.0] * 20]))
 print("ready", flush=True)

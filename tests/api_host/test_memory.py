@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from api_host.memory import give_back
+from api_host.models.memory import give_back
 
 KIBIBYTE = 1024
 BLOCK_BYTES = 64 * KIBIBYTE

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from api_host.columns import to_table
+from api_host.v2.columns import to_table
 from api_host.schema import Signature, compile_signature
-from api_host.tensors_json import decode
+from api_host.v2.tensors_json import decode
 
 NAMES = ("a", "b", "c")
 values = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9)

@@ -18,7 +18,7 @@ from sklearn.mixture import GaussianMixture
 
 from api_host.compiled import onnx_trees
 from api_host.compiled.onnx_session import open_session
-from api_host.model import load
+from api_host.models.model import load
 from api_host.settings import ApiSettings
 from tests.api_host.arrow_streams import ARROW, column, read, written
 from tests.api_host.conftest import IRIS, TREES, Start, iris, save, until, until_served

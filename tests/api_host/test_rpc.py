@@ -28,7 +28,7 @@ from structlog.contextvars import merge_contextvars
 
 from api_host import serve
 from api_host.limits import OwnLimits
-from api_host.model import Model
+from api_host.models.model import Model
 from api_host.rpc import health
 from api_host.rpc.open_inference_pb2 import (
     DESCRIPTOR,
@@ -507,7 +507,7 @@ async def test_a_call_has_an_id_a_line_and_a_count(api: Client, http: httpx.Asyn
 async def test_what_goes_wrong_here_is_said_without_its_details(
     api: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api_host.inference.describe", None)
+    monkeypatch.setattr("api_host.v2.inference.describe", None)
     with structlog.testing.capture_logs() as lines:
         answer = await api.call("ModelMetadata", ModelMetadataRequest(name="iris"))
     assert answer.code is StatusCode.INTERNAL

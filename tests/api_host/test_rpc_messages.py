@@ -17,7 +17,7 @@ from api_host.problems import Problem
 from api_host.rpc.messages import decode, encode
 from api_host.rpc.open_inference_pb2 import InferParameter, InferTensorContents, ModelInferRequest
 from api_host.rpc.statuses import code
-from api_host.tensors import Question
+from api_host.v2.tensors import Question
 
 MOST_ROWS = 1000
 NUMERIC = [name for name, kind in DATATYPES.items() if not kind.dtype.hasobject]

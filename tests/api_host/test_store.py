@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_host.registry import ModelVersion
-from api_host.store import BrokenCopyError, Copy, Store
+from api_host.models.registry import ModelVersion
+from api_host.models.store import BrokenCopyError, Copy, Store
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="/:\0"), min_size=1, max_size=40

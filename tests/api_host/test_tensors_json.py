@@ -16,8 +16,8 @@ from starlette.datastructures import Headers
 
 from api_host.kinds import DATATYPES, KINDS
 from api_host.problems import MOST_ERRORS, Problem
-from api_host.tensors import Question
-from api_host.tensors_json import JSON_LENGTH, decode, encode
+from api_host.v2.tensors import Question
+from api_host.v2.tensors_json import JSON_LENGTH, decode, encode
 
 MOST_ROWS = 1000
 NUMERIC = [name for name, kind in DATATYPES.items() if not kind.dtype.hasobject]

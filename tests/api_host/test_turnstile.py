@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from api_host.turnstile import Turnstile
+from api_host.http.turnstile import Turnstile
 
 pytestmark = pytest.mark.anyio
 

@@ -20,24 +20,25 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from api_host import health, inference, predictions, repository, trainings
+from api_host import health, predictions, trainings
+from api_host.v2 import inference, repository
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
-from api_host.catalog import Catalog
-from api_host.extras import Extras
-from api_host.follower import Follower
+from api_host.models.catalog import Catalog
+from api_host.models.extras import Extras
+from api_host.models.follower import Follower
 from api_host.host import Host
 from api_host.lanes import Lanes, Limits
 from api_host.limits import ModelLimits
 from api_host.links import Links, links_of
-from api_host.loader import Loader
+from api_host.models.loader import Loader
 from api_host.metrics import metrics
-from api_host.probabilities import Probabilities
+from api_host.models.probabilities import Probabilities
 from api_host.reference import openapi
-from api_host.registry import Registry
+from api_host.models.registry import Registry
 from api_host.routing import Routing
 from api_host.settings import ApiSettings
-from api_host.store import Store
+from api_host.models.store import Store
 from hostkit.errors import HostError
 
 REGISTRY_TIMEOUT_SECONDS = 10.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from api_host.model import Model
+from api_host.models.model import Model
 from api_host.table import Table, join
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
-from api_host.exchange import BODY
+from api_host.http.exchange import BODY
 from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
 from api_host.settings import ApiSettings
 

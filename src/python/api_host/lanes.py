@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from api_host import metrics
-from api_host.catalog import Served
+from api_host.models.catalog import Served
 from api_host.problems import OVERLOADED, Problem
 
 if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.

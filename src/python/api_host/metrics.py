@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api_host.registry import ModelVersion
+from api_host.models.registry import ModelVersion
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

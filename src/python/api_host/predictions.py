@@ -24,13 +24,13 @@ from api_host.answers import (
     RegistryState,
 )
 from api_host.bodies import read_body
-from api_host.catalog import Catalog, Served
+from api_host.models.catalog import Catalog, Served
 from api_host.documents import JSON, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
 from api_host.lanes import Lane
-from api_host.lineage import lineage_of
-from api_host.probabilities import PREDICT, PREDICT_PROBA
+from api_host.models.lineage import lineage_of
+from api_host.models.probabilities import PREDICT, PREDICT_PROBA
 from api_host.problems import (
     AMBIGUOUS_MODEL,
     MODEL_REFUSED,
@@ -40,7 +40,7 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
-from api_host.registry import ModelVersion
+from api_host.models.registry import ModelVersion
 
 if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.
     from api_host.scoring import Question
@@ -100,7 +100,7 @@ async def predict(request: Request) -> Response:
     note_served(request, served.version)
     if request.scope["query_string"] or request.headers.get("Content-Type") != JSON:
         # Imported here, where a model is loaded already: pandas and numpy are of no use before.
-        from api_host import bulk  # noqa: PLC0415
+        from api_host.streams import bulk  # noqa: PLC0415
 
         bulk.first_row(request)
         if bulk.is_stream(request.headers):
@@ -112,7 +112,7 @@ async def predict_proba(request: Request) -> Response:
     """`POST /v1/models/{name}/predict_proba`, also by alias and by version."""
     host = host_of(request)
     served = await find(host, **request.path_params)
-    from api_host import bulk  # noqa: PLC0415 - see predict
+    from api_host.streams import bulk  # noqa: PLC0415 - see predict
 
     note_served(request, served.version)
     if request.scope["query_string"]:

@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 
 from api_host import health
 from api_host.app import RECOVERY_SECONDS, create_app
-from api_host.connections import look_after_connections
-from api_host.pace import Pace
+from api_host.http.connections import look_after_connections
+from api_host.http.pace import Pace
 from api_host.settings import ApiSettings
 from hostkit import pulse
 from hostkit.departure import Departure, Reason

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from api_host.arrow.metadata import Form, Header
 from api_host.problems import PREDICTION_FAILED, Problem
-from api_host.streams import Outcome, Predicted, Refused
+from api_host.streams.form import Outcome, Predicted, Refused
 
 _START = b"\xff\xff\xff\xff"
 _END = _START + bytes(4)

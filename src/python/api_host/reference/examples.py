@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from api_host.catalog import Catalog, Served
+from api_host.models.catalog import Catalog, Served
 from api_host.questions import (
     DataframeRecords,
     InferenceRequest,
@@ -109,7 +109,7 @@ def _made_up(signature: "Signature") -> Row:
 
 def _tensors(served: Served, values: list[Any]) -> Sequence[InputTensor]:
     # Imported here, where a model is loaded already: see predictions.
-    from api_host import columns  # noqa: PLC0415
+    from api_host.v2 import columns  # noqa: PLC0415
 
     tensors = columns.describe_inputs(served.model.signature)
     if len(tensors) == len(values):

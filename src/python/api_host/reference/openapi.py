@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import answers, problems, questions
-from api_host.catalog import Catalog
+from api_host.models.catalog import Catalog
 from api_host.documents import json_response
 from api_host.host import Host, host_of
 from api_host.problems import Kind, ProblemDocument

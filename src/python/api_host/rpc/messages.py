@@ -13,7 +13,7 @@ from api_host.rpc.open_inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from api_host.tensors import (
+from api_host.v2.tensors import (
     Question,
     Tensor,
     Wanted,

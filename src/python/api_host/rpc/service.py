@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from api_host import inference, repository
-from api_host.catalog import Served
+from api_host.v2 import inference, repository
+from api_host.models.catalog import Served
 from api_host.predictions import find, respond
 from api_host.problems import Mistake, Problem, invalid_input
 from api_host.rpc.calls import Behaviour, Call, Calls, Handler

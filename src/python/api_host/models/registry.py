@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
-from api_host.lineage import DatasetInput, Run, read_run
+from api_host.models.lineage import DatasetInput, Run, read_run
 
 PAGE_SIZE = "1000"
 LONGEST_QUOTE = 200

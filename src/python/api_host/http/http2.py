@@ -23,7 +23,7 @@ from hypercorn.protocol import events as ours
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.exceptions import HyperframeError
 
-from api_host.pace import Pace
+from api_host.http.pace import Pace
 
 MOST_TROUBLE = 1000
 """How much trouble a client may make at once: 1 for a frame that asks for nothing, and the next."""

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from api_host.registry import ModelVersion
+from api_host.models.registry import ModelVersion
 from api_host.settings import ApiSettings
 from hostkit.files import write_atomically
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from api_host.access import note_served
 from api_host.answers import ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady
-from api_host.catalog import Served
+from api_host.models.catalog import Served
 from api_host.documents import json_response
 from api_host.health import check_ready
 from api_host.host import Host, host_of
@@ -58,7 +58,7 @@ async def infer(request: Request) -> Response:
 def describe(host: Host, served: Served) -> ModelMetadata:
     """The metadata of a model."""
     # Imported here, where a model is loaded already: see predictions.
-    from api_host import columns  # noqa: PLC0415
+    from api_host.v2 import columns  # noqa: PLC0415
 
     name, model = served.version.name, served.model
     # Any version can be asked for; these are the ones that have a reason to be.

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api_host import memory
-from api_host.registry import ModelVersion, Registry
-from api_host.store import Copy, Store
+from api_host.models import memory
+from api_host.models.registry import ModelVersion, Registry
+from api_host.models.store import Copy, Store
 
 if TYPE_CHECKING:
-    from api_host.model import Description, Model
+    from api_host.models.model import Description, Model
 
 MLMODEL = "MLmodel"
 
@@ -59,7 +59,8 @@ class Loader:
 
 def warm_up() -> None:
     """Imports what models need, which takes seconds: in a thread, while this host answers."""
-    from api_host import model, scoring  # noqa: F401, PLC0415
+    from api_host import scoring  # noqa: F401, PLC0415
+    from api_host.models import model  # noqa: F401, PLC0415
 
     # What was imported stays for ever. Looking through all of it for garbage, as loads would cause,
     # stops everything for 100 ms and more.
@@ -68,7 +69,7 @@ def warm_up() -> None:
 
 
 def _load(folder: Path, trusted: Collection[str], *, compiles: bool) -> "Model":
-    from api_host.model import load  # noqa: PLC0415 - see warm_up
+    from api_host.models.model import load  # noqa: PLC0415 - see warm_up
 
     model = load(folder, trusted, compiles=compiles)
     memory.give_back()
@@ -76,6 +77,6 @@ def _load(folder: Path, trusted: Collection[str], *, compiles: bool) -> "Model":
 
 
 def _describe(path: Path) -> "Description":
-    from api_host.model import describe  # noqa: PLC0415 - see warm_up
+    from api_host.models.model import describe  # noqa: PLC0415 - see warm_up
 
     return describe(path.read_bytes())

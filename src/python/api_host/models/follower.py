@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api_host import metrics
-from api_host.catalog import Catalog, Served
+from api_host.models.catalog import Catalog, Served
 from api_host.errors import ApiError, ModelRefusedError, NotRegisteredError, RegistryAwayError
-from api_host.loader import Loader, warm_up
-from api_host.registry import ModelVersion, RegisteredModel, Registry
-from api_host.store import BrokenCopyError, Store
+from api_host.models.loader import Loader, warm_up
+from api_host.models.registry import ModelVersion, RegisteredModel, Registry
+from api_host.models.store import BrokenCopyError, Store
 
 if TYPE_CHECKING:
-    from api_host.model import Model
+    from api_host.models.model import Model
 
 POLL_SECONDS = 1.0
 MOST_POLL_SECONDS = 5.0

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from api_host.registry import ModelVersion
+from api_host.models.registry import ModelVersion
 
 if TYPE_CHECKING:  # Scikit-learn takes seconds to import: not before this host answers.
-    from api_host.model import Model
+    from api_host.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from api_host.problems import (
     pointer,
 )
 from api_host.questions import InferenceRequest, InputTensor, WantedOutput
-from api_host.tensors import (
+from api_host.v2.tensors import (
     Question,
     Tensor,
     Wanted,

@@ -4,9 +4,9 @@ import asyncio
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from api_host.catalog import Catalog, Served
-from api_host.loader import Loader
-from api_host.registry import Registry
+from api_host.models.catalog import Catalog, Served
+from api_host.models.loader import Loader
+from api_host.models.registry import Registry
 
 _Key = tuple[str, str, int | None]
 

@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from api_host import memory
-from api_host.catalog import Served
+from api_host.models import memory
+from api_host.models.catalog import Served
 from api_host.problems import NO_PROBABILITIES, Problem
 
 PREDICT: Final = "predict"

@@ -21,12 +21,12 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import TaskGroup
 
 from api_host import metrics
-from api_host.exchange import Exchange
-from api_host.http1 import Http1
-from api_host.http2 import Http2
-from api_host.pace import Pace
+from api_host.http.exchange import Exchange
+from api_host.http.http1 import Http1
+from api_host.http.http2 import Http2
+from api_host.http.pace import Pace
 from api_host.problems import OVERLOADED, Problem
-from api_host.turnstile import Turnstile
+from api_host.http.turnstile import Turnstile
 
 KIBIBYTES = 1024
 SECONDS = 1.0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from api_host.answers import TensorMetadata
 from api_host.kinds import KINDS, Kind
-from api_host.probabilities import PREDICT, PREDICT_PROBA
+from api_host.models.probabilities import PREDICT, PREDICT_PROBA
 from api_host.problems import (
     INVALID_INPUT,
     PREDICTION_FAILED,
@@ -20,7 +20,7 @@ from api_host.problems import (
 )
 from api_host.schema import Signature
 from api_host.table import Table
-from api_host.tensors import Tensor, Wanted, datatype
+from api_host.v2.tensors import Tensor, Wanted, datatype
 
 INPUT = "input-0"
 OUTPUT = "output-{}"

@@ -1,0 +1,1 @@
+"""The way of a model from MLflow's registry to what serves it."""

@@ -1,0 +1,1 @@
+"""Predictions of streams of rows, of any length."""
