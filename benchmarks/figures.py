@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dev_hosts.progress import Progress
+
+EXIT_INTERRUPTED = 130
 
 Measurement = tuple[str, str, float]
 """A name, a unit ("s", "MB") and a value."""
@@ -41,6 +44,18 @@ class Figure:
             if len(self.values) > 1
             else f"{middle:.1f} {self.unit}"
         )
+
+
+@contextmanager
+def measuring() -> Iterator[Progress]:
+    """Says on standard error what is being done. Ctrl-C ends the block, and quietly the program."""
+    progress = Progress(Console(stderr=True))
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    finally:
+        progress.stop()
 
 
 def collect(measurements: Iterable[Measurement], progress: Progress) -> list[Figure]:

@@ -16,9 +16,8 @@ from itertools import chain
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, output_option, show
+from benchmarks.figures import Measurement, collect, measuring, output_option, show
 from benchmarks.serving import client, models
 from benchmarks.serving.comparison import START_SECONDS, launch
 from benchmarks.serving.load import REFUSALS
@@ -52,8 +51,6 @@ ONE_ADDRESS = {"API_MAX_CONNECTIONS_PER_ADDRESS": "1000"}
 SLOW = {"MODEL_COMPILE": "no"}
 """What makes a forest slow: its original predicts."""
 
-EXIT_INTERRUPTED = 130
-
 
 @click.command(cls=HostCommand, context_settings={"show_default": True})
 @click.option("--models", "names", type=Several(str, NAMES), default=("logistic-30", "forest-30"))
@@ -81,19 +78,16 @@ def main(
 
     Forests are served by the original scikit-learn model, which is slow.
     """
-    progress = Progress(Console(stderr=True))
-    try:
-        with registered(names, dict(settings), keep, progress) as (place, found):
-            measured = chain.from_iterable(
-                Overload(place, model, connections, deadline, seconds).measure(progress)
-                for model in found
-                for _ in range(rounds)
-            )
-            figures = collect(measured, progress)
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    finally:
-        progress.stop()
+    with (
+        measuring() as progress,
+        registered(names, dict(settings), keep, progress) as (place, found),
+    ):
+        measured = chain.from_iterable(
+            Overload(place, model, connections, deadline, seconds).measure(progress)
+            for model in found
+            for _ in range(rounds)
+        )
+        figures = collect(measured, progress)
     show(figures, output)
 
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Self
 
 import click
-from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, output_option, show
+from benchmarks.figures import Measurement, collect, measuring, output_option, show
 from benchmarks.overload import NAMES, PEAK_CONNECTIONS, WARM_UP_SECONDS, goodput, milliseconds
 from benchmarks.serving import client
 from benchmarks.serving.comparison import START_SECONDS, launch
@@ -46,8 +45,6 @@ WARM_UP_MINUTES = 1
 GROWTH = 1.0
 """What the memory may grow, in MB a minute."""
 
-EXIT_INTERRUPTED = 130
-
 
 @click.command(cls=HostCommand, context_settings={"show_default": True})
 @click.option("--model", "name", type=click.Choice(NAMES), default="forest-30")
@@ -70,23 +67,20 @@ def main(
     output: Path | None,
 ) -> None:
     """Ask the API for minutes or hours while models are promoted, and see whether it stays well."""
-    progress = Progress(Console(stderr=True))
     faults: list[str] = []
-    try:
-        with registered([name], dict(settings), keep, progress) as (place, (model,)):
-            soak = Soak(
-                place,
-                model,
-                minutes=minutes,
-                every=every,
-                share=share,
-                connections=connections,
-            )
-            figures = collect(soak.measure(progress, faults.append), progress)
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    finally:
-        progress.stop()
+    with (
+        measuring() as progress,
+        registered([name], dict(settings), keep, progress) as (place, (model,)),
+    ):
+        soak = Soak(
+            place,
+            model,
+            minutes=minutes,
+            every=every,
+            share=share,
+            connections=connections,
+        )
+        figures = collect(soak.measure(progress, faults.append), progress)
     show(figures, output)
     for fault in faults:
         click.echo(fault, err=True)

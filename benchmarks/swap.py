@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Self
 
 import click
-from rich.console import Console
 
-from benchmarks.figures import Measurement, collect, output_option, show
+from benchmarks.figures import Measurement, collect, measuring, output_option, show
 from benchmarks.overload import NAMES, WARM_UP_SECONDS
 from benchmarks.serving import client
 from benchmarks.serving.comparison import START_SECONDS, launch
@@ -39,8 +38,6 @@ AFTER_SECONDS = 0.1
 
 REST_SECONDS = 0.5
 """How long after a swap rest begins: what had to wait is being answered until then."""
-
-EXIT_INTERRUPTED = 130
 
 
 @click.command(cls=HostCommand, context_settings={"show_default": True})
@@ -78,22 +75,19 @@ def main(
     output: Path | None,
 ) -> None:
     """Ask for predictions while new versions of a model are loaded, and see who waits for it."""
-    progress = Progress(Console(stderr=True))
     trained = tuple(dict.fromkeys((*names, promoted)))
-    try:
-        with registered(trained, dict(settings), keep, progress) as (place, found):
-            asked = [model for model in found if model.name in names]
-            measured = chain.from_iterable(
-                Swaps(place, model, promoted, rate, connections, seconds, pause).measure(
-                    rounds, progress
-                )
-                for model in asked
+    with (
+        measuring() as progress,
+        registered(trained, dict(settings), keep, progress) as (place, found),
+    ):
+        asked = [model for model in found if model.name in names]
+        measured = chain.from_iterable(
+            Swaps(place, model, promoted, rate, connections, seconds, pause).measure(
+                rounds, progress
             )
-            figures = collect(measured, progress)
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    finally:
-        progress.stop()
+            for model in asked
+        )
+        figures = collect(measured, progress)
     show(figures, output)
 
 

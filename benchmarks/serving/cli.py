@@ -16,7 +16,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from benchmarks.figures import output_option
+from benchmarks.figures import measuring, output_option
 from benchmarks.serving import models, peers, plot, report
 from benchmarks.serving.comparison import ALONE, SWEEP, Comparison, Matrix, Result
 from benchmarks.serving.measure import Cores
@@ -29,8 +29,6 @@ from hostkit.cli import HostCommand
 DEFAULT_SERVERS = ("tripod", "mlflow", "mlserver", "bentoml", "floor", ALONE)
 WIDTH = 140
 """Of what is no terminal."""
-
-EXIT_INTERRUPTED = 130
 
 _CHOICES = f"Of {', '.join((*SERVERS, ALONE))}. The API speaks three protocols: tripod is MLflow's."
 
@@ -104,27 +102,24 @@ def main(
 
     Several values have commas between them.
     """
-    progress = Progress(Console(stderr=True))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDTH
     wanted = Matrix(**matrix)
     names = tuple(f"{kind}-{count}" for count in columns for kind in kinds)
-    progress.done(_plan(wanted, len(names), workers))
     results: list[Result] = []
     try:
-        environments = _environments(wanted.servers, progress)
-        with registered(names, dict(settings), keep, progress) as (plain, found):
-            place = replace(plain, environments=environments)
-            for model, count in product(found, workers):
-                with Comparison(place, model, count, wanted, progress) as comparison:
-                    results.extend(comparison.cases())
-                    if wanted.sweep and count == 1:
-                        results.extend(comparison.sweep())
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        with measuring() as progress:
+            progress.done(_plan(wanted, len(names), workers))
+            environments = _environments(wanted.servers, progress)
+            with registered(names, dict(settings), keep, progress) as (plain, found):
+                place = replace(plain, environments=environments)
+                for model, count in product(found, workers):
+                    with Comparison(place, model, count, wanted, progress) as comparison:
+                        results.extend(comparison.cases())
+                        if wanted.sweep and count == 1:
+                            results.extend(comparison.sweep())
     finally:
-        progress.stop()
         report.show(results, console)
         if output is not None:
             report.write(results, output)
