@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretS
 from api_host.limits import Limits, ModelLimits, OwnLimits, read_limits
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
-from hostkit.settings import Settings
+from hostkit.settings import WITH_COMMAS, Settings
 
 MEBIBYTE = 1024 * 1024
 
@@ -19,13 +19,7 @@ DEFAULT_ACCOUNT = "airflow"
 """User and password of a fresh Airflow: known to everybody, so good for this machine only."""
 
 
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(item for item in (part.strip() for part in value.split(",")) if item)
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], WITH_COMMAS]
 """Names with commas between them."""
 
 

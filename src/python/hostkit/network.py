@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field
 
@@ -45,6 +45,20 @@ def redacted(text: str) -> str:
     if at and user:
         text = f"{scheme[0] if scheme else ''}{user[0]}***@{after}"
     return re.sub(r"([?&]password=)[^&]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def public_url(text: str) -> str | None:
+    """A URL for logs and tags: without a user, a password, or a signature in its query.
+
+    What has no server, such as a path, stays. None where it cannot be understood.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    if not parts.netloc:
+        return text
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _http_url(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -35,6 +35,16 @@ CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
 _SYSTEMDS_COPIES = Path("/run/credentials")
 
 _LIKENESS_OF_A_TYPO = 0.87
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+WITH_COMMAS = BeforeValidator(_split)
+"""For a setting of several values, which an env file has with commas between them."""
 
 
 class Settings(BaseModel):

@@ -5,23 +5,16 @@ import os
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt
 
 from airflow_host.training.addresses import METADATA, Exempt
 from hostkit.files import AbsolutePath
-from hostkit.settings import Settings, load
+from hostkit.settings import WITH_COMMAS, Settings, load
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 MINUTES = 60.0
 HTTP_PORT = 80
-
-
-def _split(value: object) -> object:
-    """The parts of a list with commas, as an env file has one."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 def _check_host(text: str) -> str:
@@ -58,13 +51,13 @@ class TrainingDefaults(Settings):
         description="By how much a new model must beat the champion before it takes its place.",
         examples=["0.01"],
     )
-    training_data_folders: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_split)] = Field(
+    training_data_folders: Annotated[tuple[AbsolutePath, ...], WITH_COMMAS] = Field(
         (Path("/srv/tables"),),
         description="The folders, with commas, below which a request may name a table.",
         examples=["/srv/tables,/mnt/exports"],
     )
     training_data_hosts: Annotated[
-        tuple[Annotated[str, AfterValidator(_check_host)], ...], BeforeValidator(_split)
+        tuple[Annotated[str, AfterValidator(_check_host)], ...], WITH_COMMAS
     ] = Field(
         (),
         description="The hosts, with commas, that a request may name though they are this machine,"

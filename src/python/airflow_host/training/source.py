@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Generator
 from contextlib import closing
-from urllib.parse import urlsplit, urlunsplit
 
 from airflow_host.training import bucket, files, web
 from airflow_host.training.addresses import Exempt
 from airflow_host.training.deadline import Deadline
 from airflow_host.training.errors import BadData
 from airflow_host.training.settings import TrainingSettings
+from hostkit.network import public_url
 
 _SCHEMES = ("file", "http", "https", "s3")
 
@@ -47,14 +47,8 @@ def fingerprint(content: bytes) -> str:
 
 
 def public(uri: str) -> str:
-    """A URI for logs and tags: without a user, a password, or a signature in its query."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return "the table's URL"
-    if not parts.netloc:
-        return uri
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """A URI for logs and tags, without what is secret in it."""
+    return public_url(uri) or "the table's URL"
 
 
 def _pieces(uri: str, settings: TrainingSettings, deadline: Deadline) -> Generator[bytes]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import msgspec
 
 from api_host.answers import Lineage, LineageData
+from hostkit.network import public_url
 
 DAG_ID, DAG_RUN_ID = "dag_id", "dag_run_id"
 DATA_URI, DATA_FINGERPRINT = "data_uri", "data_fingerprint"
@@ -112,7 +113,7 @@ def _context(found: DatasetInput) -> str | None:
 def _dataset(found: _Dataset) -> Dataset:
     source, profile = _object(found.source), _object(found.profile)
     places = (source.get(name) for name in _PLACES)
-    place = next((_public(place) for place in places if isinstance(place, str)), None)
+    place = next((public_url(place) for place in places if isinstance(place, str)), None)
     rows = profile.get("num_rows")
     return Dataset(found.name, found.digest, place, rows if isinstance(rows, int) else None)
 
@@ -123,14 +124,3 @@ def _object(text: str) -> Mapping[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.MsgspecError:
         return {}
-
-
-def _public(place: str) -> str:
-    """A URL without a user, a password, or a signature in its query."""
-    try:
-        parts = urlsplit(place)
-    except ValueError:
-        return place
-    if not parts.netloc:
-        return place
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
