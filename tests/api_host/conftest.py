@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from api_host.models import follower
 from api_host.app import create_app
+from api_host.models import follower
 from api_host.serve import grpc_socket
 from api_host.settings import ApiSettings
 from tests.api_host.registry_server import RegistryServer, running

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from api_host.arrow.reader import BatchReader
 from api_host.arrow.writer import BatchWriter
-from api_host.streams.feed import Feed
 from api_host.kinds import KINDS, Column
 from api_host.problems import INVALID_INPUT, Problem
 from api_host.schema import Signature
+from api_host.streams.feed import Feed
 from api_host.streams.form import CHUNK_ROWS, Limits, Predicted, Refused
 from tests.api_host.arrow_streams import column, damaged, read, written
 

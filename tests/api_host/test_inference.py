@@ -12,10 +12,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 
-from api_host.v2.columns import describe_inputs, to_arrays, to_table
 from api_host.problems import Problem
 from api_host.schema import compile_signature
 from api_host.settings import ApiSettings
+from api_host.v2.columns import describe_inputs, to_arrays, to_table
 from api_host.v2.tensors import Tensor
 from api_host.v2.tensors_json import JSON_LENGTH
 from hostkit import release

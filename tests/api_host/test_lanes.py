@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_host.models.catalog import Served
 from api_host.compiled.engines import Engines
-from api_host.lanes import Lane, Limits
+from api_host.lanes import Lane
+from api_host.limits import Limits
+from api_host.models.catalog import Served
 from api_host.models.model import Model, Trial
-from api_host.problems import OVERLOADED, Problem
 from api_host.models.registry import ModelVersion
+from api_host.problems import OVERLOADED, Problem
 from api_host.table import Natural, Table
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ async def lane_of(gate: Gate) -> AsyncIterator[Callable[..., Lane]]:
             model = Model(None, None, None, [], Trial(joins=joins, seconds=1.0), engines)
             version = ModelVersion("gate", "1", 0, "")
             served = Served(version, model, None, datetime.now(UTC))
-            return Lane(served, Limits(waiting, rows), threads)
+            return Lane(served, Limits(waiting, rows, max_rows=1000, timeout_seconds=60), threads)
 
         yield make
         gate.open.set()

@@ -19,8 +19,8 @@ from mlflow.entities import (
     RunTag,
 )
 
-from api_host.settings import ApiSettings
 from api_host.models.store import Store
+from api_host.settings import ApiSettings
 from tests.api_host.conftest import Start, until_served
 from tests.api_host.registry_server import RegistryServer
 

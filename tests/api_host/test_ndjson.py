@@ -10,12 +10,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api_host.streams.feed import Feed
 from api_host.kinds import KINDS, Column
-from api_host.streams.ndjson import LineReader, LineWriter
 from api_host.problems import BODY_TOO_LARGE, INVALID_BODY, INVALID_INPUT, Problem
 from api_host.schema import Signature
+from api_host.streams.feed import Feed
 from api_host.streams.form import CHUNK_ROWS, Chunk, Limits, Predicted, Refused
+from api_host.streams.ndjson import LineReader, LineWriter
 
 PAIR = Signature((Column("a", KINDS["double"]), Column("b", KINDS["string"])), True, False)
 LIMITS = Limits(bytes=200, rows=100, seconds=10.0)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from api_host.v2.columns import to_table
 from api_host.schema import Signature, compile_signature
+from api_host.v2.columns import to_table
 from api_host.v2.tensors_json import decode
 
 NAMES = ("a", "b", "c")

@@ -27,10 +27,10 @@ from hypothesis.stateful import (
 )
 from sklearn.dummy import DummyClassifier
 
-from api_host.models import follower
 from api_host.app import create_app
-from api_host.settings import ApiSettings
+from api_host.models import follower
 from api_host.models.store import UNFINISHED
+from api_host.settings import ApiSettings
 from tests.api_host.conftest import iris, save
 from tests.api_host.registry_server import Registered, RegistryServer
 

@@ -13,8 +13,8 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from api_host import metrics
 from api_host.failures import problem_of
-from api_host.problems import INTERNAL
 from api_host.models.registry import ModelVersion
+from api_host.problems import INTERNAL
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
+from api_host.limits import Limits
+
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
@@ -148,21 +150,6 @@ class ModelEngine(msgspec.Struct, frozen=True):
     measured: list[EngineMeasurement]
 
 
-class ModelLimits(msgspec.Struct, frozen=True):
-    """What the model may be asked.
-
-    `waiting`: how many predictions of it may wait.
-    `batch_rows`: how many rows of waiting requests it predicts at once.
-    `max_rows`: how many rows a request may have.
-    `timeout_seconds`: how long a prediction may take.
-    """
-
-    waiting: int
-    batch_rows: int
-    max_rows: int
-    timeout_seconds: float
-
-
 class LineageData(msgspec.Struct, frozen=True):
     """What a version learned from; null where it is not known.
 
@@ -228,7 +215,7 @@ class ModelDescription(ModelSummary, frozen=True, kw_only=True):
     engine: ModelEngine | UnsetType = UNSET
     probabilities: ModelProbabilities | UnsetType | None = UNSET
     lineage: Lineage | UnsetType = UNSET
-    limits: ModelLimits | UnsetType = UNSET
+    limits: Limits | UnsetType = UNSET
 
 
 class ModelName(msgspec.Struct, frozen=True):

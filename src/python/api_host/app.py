@@ -13,7 +13,6 @@ from contextlib import (
     nullcontext,
     suppress,
 )
-from functools import partial
 
 import httpx
 from starlette.applications import Starlette
@@ -21,24 +20,23 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from api_host import health, predictions, trainings
-from api_host.v2 import inference, repository
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
+from api_host.host import Host
+from api_host.lanes import Lanes
+from api_host.links import Links, links_of
+from api_host.metrics import metrics
 from api_host.models.catalog import Catalog
 from api_host.models.extras import Extras
 from api_host.models.follower import Follower
-from api_host.host import Host
-from api_host.lanes import Lanes, Limits
-from api_host.limits import ModelLimits
-from api_host.links import Links, links_of
 from api_host.models.loader import Loader
-from api_host.metrics import metrics
 from api_host.models.probabilities import Probabilities
-from api_host.reference import openapi
 from api_host.models.registry import Registry
+from api_host.models.store import Store
+from api_host.reference import openapi
 from api_host.routing import Routing
 from api_host.settings import ApiSettings
-from api_host.models.store import Store
+from api_host.v2 import inference, repository
 from hostkit.errors import HostError
 
 REGISTRY_TIMEOUT_SECONDS = 10.0
@@ -172,16 +170,11 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
                 username=settings.airflow_username,
                 password=settings.airflow_password.get_secret_value(),
             ),
-            lanes=Lanes(partial(_lane_limits, limits), threads),
+            lanes=Lanes(limits.of, threads),
             limits=limits,
             probabilities=probabilities,
             threads=threads,
         )
-
-
-def _lane_limits(limits: ModelLimits, name: str) -> Limits:
-    of_model = limits.of(name)
-    return Limits(of_model.waiting, of_model.batch_rows)
 
 
 def _grpc(host: Host, listener: socket.socket | None) -> AbstractAsyncContextManager[None]:

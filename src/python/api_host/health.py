@@ -5,9 +5,9 @@ from starlette.responses import HTMLResponse, Response
 
 from api_host import page
 from api_host.answers import HostState, LinkState, Live, ModelState, Ready
-from api_host.models.catalog import Catalog
 from api_host.documents import json_response
 from api_host.host import Host, host_of
+from api_host.models.catalog import Catalog
 from api_host.problems import NO_MODEL, Problem
 from hostkit import release
 

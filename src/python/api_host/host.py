@@ -7,12 +7,12 @@ from typing import cast
 from starlette.requests import Request
 
 from api_host.airflow_client import AirflowClient
-from api_host.models.catalog import Catalog
-from api_host.models.extras import Extras
-from api_host.models.follower import Follower
 from api_host.lanes import Lanes
 from api_host.limits import ModelLimits
 from api_host.links import Links
+from api_host.models.catalog import Catalog
+from api_host.models.extras import Extras
+from api_host.models.follower import Follower
 from api_host.models.probabilities import Probabilities
 from api_host.settings import ApiSettings
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from api_host import metrics
+from api_host.limits import Limits
 from api_host.models.catalog import Served
 from api_host.problems import OVERLOADED, Problem
 
@@ -25,18 +26,6 @@ MOST_RETRY_SECONDS = 60
 
 RECENT = 0.2
 """How much the last call counts in what calls have taken of late."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one model may be asked at a time.
-
-    `waiting`: how many requests may wait for it.
-    `rows`: how many rows of several requests are given to it in one call.
-    """
-
-    waiting: int
-    rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +91,7 @@ class Lane:
         self._name = served.version.name
         self._limits = limits
         self._threads = threads
-        self._small = _Queue(limits.rows if served.model.joins else 0)
+        self._small = _Queue(limits.batch_rows if served.model.joins else 0)
         self._large = _Queue(0)
 
     def predict_now(self, table: "Table") -> Any:
@@ -118,7 +107,7 @@ class Lane:
         `seconds`: how long they may take: who would wait longer is told so at once.
         Who stops waiting is not computed for any more, unless it has begun.
         """
-        queue = self._large if len(table) >= self._limits.rows else self._small
+        queue = self._large if len(table) >= self._limits.batch_rows else self._small
         self._refuse_too_many(queue, seconds)
         item = _Waiting(table, asyncio.get_running_loop().create_future())
         queue.add(item)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 
-@dataclass(frozen=True)
-class Limits:
+
+class Limits(msgspec.Struct, frozen=True):
     """What one model may be asked.
 
     `waiting`: how many predictions of it may wait.
@@ -54,8 +55,9 @@ class ModelLimits:
 
 
 def _with(of_all: Limits, own: OwnLimits) -> Limits:
-    given = {field.name: getattr(own, field.name) for field in fields(of_all)}
-    return replace(of_all, **{name: value for name, value in given.items() if value is not None})
+    given = {name: getattr(own, name) for name in of_all.__struct_fields__}
+    known = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(of_all, **known)
 
 
 def read_limits(text: str) -> tuple[OwnLimits, ...]:

@@ -8,8 +8,8 @@ import httpx
 import structlog
 
 from api_host import metrics
-from api_host.settings import ApiSettings
 from api_host.models.store import BrokenCopyError, Copy, Store
+from api_host.settings import ApiSettings
 from hostkit.doctor import airflow, api, machine, mlflow
 from hostkit.doctor.connection import Target
 from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import asdict
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -16,7 +15,6 @@ from api_host.access import note_served
 from api_host.answers import (
     Lineage,
     ModelDescription,
-    ModelLimits,
     ModelProbabilities,
     Models,
     ModelSignature,
@@ -24,13 +22,14 @@ from api_host.answers import (
     RegistryState,
 )
 from api_host.bodies import read_body
-from api_host.models.catalog import Catalog, Served
 from api_host.documents import JSON, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
 from api_host.lanes import Lane
+from api_host.models.catalog import Catalog, Served
 from api_host.models.lineage import lineage_of
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
+from api_host.models.registry import ModelVersion
 from api_host.problems import (
     AMBIGUOUS_MODEL,
     MODEL_REFUSED,
@@ -40,7 +39,6 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
-from api_host.models.registry import ModelVersion
 
 if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.
     from api_host.scoring import Question
@@ -88,7 +86,7 @@ async def get_model(request: Request) -> Response:
         engine=served.model.engines.document(),
         probabilities=_probabilities(host, served),
         lineage=_lineage(host, served.version),
-        limits=ModelLimits(**asdict(host.limits.of(name))),
+        limits=host.limits.of(name),
     )
     return json_response(description)
 

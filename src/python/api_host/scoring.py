@@ -11,14 +11,14 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from api_host import codecs, invocations
-from api_host.v2 import columns, tensors, tensors_json
 from api_host.answers import ModelName, Predictions, Probabilities
-from api_host.models.catalog import Served
 from api_host.documents import JsonText
 from api_host.enforcement import invalid
+from api_host.models.catalog import Served
 from api_host.models.probabilities import PREDICT
 from api_host.problems import PREDICTION_FAILED, Problem, too_many_rows
 from api_host.table import Table
+from api_host.v2 import columns, tensors, tensors_json
 
 Answer = TypeVar("Answer")
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from api_host.arrow.columns import Column, Values, open_columns, read_dictionary
 from api_host.arrow.metadata import Batch, Dictionary, Field, Form, broken, read_message
-from api_host.streams.feed import Feed
 from api_host.kinds import Column as InputColumn
 from api_host.kinds import Kind
 from api_host.problems import (
@@ -20,6 +19,7 @@ from api_host.problems import (
     too_many_rows,
 )
 from api_host.schema import Signature
+from api_host.streams.feed import Feed
 from api_host.streams.form import Chunk, Limits, arriving
 from api_host.table import Table
 

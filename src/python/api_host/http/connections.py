@@ -25,8 +25,8 @@ from api_host.http.exchange import Exchange
 from api_host.http.http1 import Http1
 from api_host.http.http2 import Http2
 from api_host.http.pace import Pace
-from api_host.problems import OVERLOADED, Problem
 from api_host.http.turnstile import Turnstile
+from api_host.problems import OVERLOADED, Problem
 
 KIBIBYTES = 1024
 SECONDS = 1.0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from api_host import metrics
-from api_host.models.catalog import Catalog, Served
 from api_host.errors import ApiError, ModelRefusedError, NotRegisteredError, RegistryAwayError
+from api_host.models.catalog import Catalog, Served
 from api_host.models.loader import Loader, warm_up
 from api_host.models.registry import ModelVersion, RegisteredModel, Registry
 from api_host.models.store import BrokenCopyError, Store

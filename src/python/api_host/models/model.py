@@ -19,8 +19,8 @@ from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
 from api_host.errors import ModelRefusedError
 from api_host.models.mapped import map_arrays
-from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
+from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature
 from api_host.table import Natural, Table
 

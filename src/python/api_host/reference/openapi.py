@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import answers, problems, questions
-from api_host.models.catalog import Catalog
 from api_host.documents import json_response
 from api_host.host import Host, host_of
+from api_host.models.catalog import Catalog
 from api_host.problems import Kind, ProblemDocument
 from api_host.reference import docs_page
 from api_host.reference.examples import SHIPPED, Example, example_of

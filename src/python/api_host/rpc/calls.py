@@ -18,8 +18,8 @@ from structlog.contextvars import bound_contextvars
 from api_host import metrics
 from api_host.access import MODEL, REQUEST_ID, good_id, model_header
 from api_host.host import Host
-from api_host.problems import INTERNAL, INVALID_BODY, OVERLOADED, SLOW_BODY, Problem
 from api_host.models.registry import ModelVersion
+from api_host.problems import INTERNAL, INVALID_BODY, OVERLOADED, SLOW_BODY, Problem
 from api_host.rpc import statuses
 
 METHOD = "gRPC"

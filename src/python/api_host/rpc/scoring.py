@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from api_host.v2 import columns
 from api_host.models.catalog import Served
 from api_host.rpc import messages
 from api_host.rpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from api_host.scoring import Question, refuse
+from api_host.v2 import columns
 
 
 def infer(

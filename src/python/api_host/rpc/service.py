@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from api_host.v2 import inference, repository
 from api_host.models.catalog import Served
 from api_host.predictions import find, respond
 from api_host.problems import Mistake, Problem, invalid_input
@@ -32,6 +31,7 @@ from api_host.rpc.open_inference_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
+from api_host.v2 import inference, repository
 from hostkit import release
 
 SERVICE = DESCRIPTOR.services_by_name["GRPCInferenceService"]

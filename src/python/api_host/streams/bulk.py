@@ -21,10 +21,8 @@ from starlette.types import Receive, Scope, Send
 from api_host import metrics
 from api_host.arrow.reader import ARROW, BatchReader
 from api_host.arrow.writer import BatchWriter
-from api_host.models.catalog import Served
-from api_host.streams.feed import READ_AHEAD_BYTES, Feed
 from api_host.host import host_of
-from api_host.streams.ndjson import NDJSON, LineReader, LineWriter
+from api_host.models.catalog import Served
 from api_host.problems import (
     BODY_TOO_LARGE,
     INVALID_QUERY,
@@ -35,7 +33,9 @@ from api_host.problems import (
     Problem,
 )
 from api_host.scoring import by_row, refuse
+from api_host.streams.feed import READ_AHEAD_BYTES, Feed
 from api_host.streams.form import Chunk, Limits, Outcome, Predicted, Reader, Refused, Writer
+from api_host.streams.ndjson import NDJSON, LineReader, LineWriter
 from api_host.table import Table
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from api_host.codecs import unchecked
-from api_host.streams.feed import KIBIBYTE, Feed
 from api_host.problems import (
     BODY_TOO_LARGE,
     INVALID_BODY,
@@ -18,6 +17,7 @@ from api_host.problems import (
     pointer,
 )
 from api_host.schema import Signature
+from api_host.streams.feed import KIBIBYTE, Feed
 from api_host.streams.form import Chunk, Limits, Outcome, Refused, arriving
 from api_host.table import Table
 

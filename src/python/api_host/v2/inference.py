@@ -5,10 +5,10 @@ from starlette.responses import Response
 
 from api_host.access import note_served
 from api_host.answers import ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady
-from api_host.models.catalog import Served
 from api_host.documents import json_response
 from api_host.health import check_ready
 from api_host.host import Host, host_of
+from api_host.models.catalog import Served
 from api_host.predictions import answer, find
 from hostkit import release
 

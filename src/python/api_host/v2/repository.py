@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from api_host.answers import RepositoryEntry
 from api_host.bodies import read_body
-from api_host.models.catalog import Catalog
 from api_host.documents import Document, decode_document, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.host import Host, host_of
+from api_host.models.catalog import Catalog
 from api_host.predictions import RETRY_SECONDS
 from api_host.problems import (
     MODEL_REFUSED,
