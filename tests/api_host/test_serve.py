@@ -136,9 +136,11 @@ def test_one_that_is_killed_in_the_middle_of_a_download_serves_the_last_good_ver
             registry.pause = True
             registry.promote("iris", models / "forest")
             assert registry.half_sent.wait(30)
+            for attempt in stamina.retry_context(on=ValueError, attempts=None, timeout=20):
+                with attempt:
+                    (half,) = (tmp_path / "state/models/iris").glob(".new-*/model.skops")
             process.kill()
         registry.stop()
-        (half,) = (tmp_path / "state/models/iris").glob(".new-*/model.skops")
         assert half.stat().st_size < (models / "forest/model.skops").stat().st_size
         with serving(registry, tmp_path, port) as process:
             until_well(api, process, "/readyz")
