@@ -68,16 +68,16 @@ def table(*values: float) -> Table:
     return Table(np.array([values], dtype=float).T)
 
 
-async def busy(lane: Lane, gate: Gate) -> asyncio.Task[Any]:
+async def busy(lane: Lane, gate: Gate) -> asyncio.Future[Any]:
     """Makes the model busy with one request, which is returned."""
-    task = asyncio.create_task(lane.predict(table(0)))
+    task = lane.predict(table(0))
     assert await asyncio.to_thread(gate.called.wait, 30)
     return task
 
 
-async def ask(lane: Lane, *tables: Table) -> list[asyncio.Task[Any]]:
+async def ask(lane: Lane, *tables: Table) -> list[asyncio.Future[Any]]:
     """Requests that wait."""
-    tasks = [asyncio.create_task(lane.predict(each)) for each in tables]
+    tasks = [lane.predict(each) for each in tables]
     await asyncio.sleep(0)
     return tasks
 
@@ -191,10 +191,10 @@ async def test_a_large_request_keeps_no_small_one_waiting(
     lane_of: Callable[..., Lane], gate: Gate
 ) -> None:
     lane = lane_of(rows=3)
-    large = asyncio.create_task(lane.predict(table(1, 2, 3, 4)))
+    large = lane.predict(table(1, 2, 3, 4))
     assert await asyncio.to_thread(gate.called.wait, 30)
     gate.called.clear()
-    small = asyncio.create_task(lane.predict(table(5)))
+    small = lane.predict(table(5))
     assert await asyncio.to_thread(gate.called.wait, 30)
     gate.open.set()
     await asyncio.gather(large, small)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -53,7 +54,9 @@ class _Queue:
         self.waiting.append(item)
         self.rows += len(item.table)
 
-    def remove(self, item: _Waiting) -> None:
+    def remove_cancelled(self, item: _Waiting, predictions: asyncio.Future[Any]) -> None:
+        if not predictions.cancelled():
+            return
         with suppress(ValueError):  # It is being computed already.
             self.waiting.remove(item)
             self.rows -= len(item.table)
@@ -101,23 +104,23 @@ class Lane:
         # The original may take any time for rows that are not for the engine.
         return self._model.engines.ask_engine(table)
 
-    async def predict(self, table: "Table", seconds: float = math.inf) -> Any:
-        """The predictions, in turn. Raises `Problem`, and what the model raises.
+    def predict(self, table: "Table", seconds: float = math.inf) -> "asyncio.Future[Any]":
+        """The predictions, in turn; they may also be what the model raises.
+
+        Raises `Problem` at once where more is asked than may be.
 
         `seconds`: how long they may take: who would wait longer is told so at once.
-        Who stops waiting is not computed for any more, unless it has begun.
+        What is cancelled is not computed any more, unless it has begun.
         """
         queue = self._large if len(table) >= self._limits.batch_rows else self._small
         self._refuse_too_many(queue, seconds)
-        item = _Waiting(table, asyncio.get_running_loop().create_future())
+        predictions = asyncio.get_running_loop().create_future()
+        item = _Waiting(table, predictions)
         queue.add(item)
+        predictions.add_done_callback(partial(queue.remove_cancelled, item))
         if queue.working is None:
             queue.working = asyncio.create_task(self._work_off(queue))
-        try:
-            return await item.predictions
-        except asyncio.CancelledError:
-            queue.remove(item)
-            raise
+        return predictions
 
     def _refuse_too_many(self, queue: _Queue, seconds: float) -> None:
         waiting = len(self._small.waiting) + len(self._large.waiting)

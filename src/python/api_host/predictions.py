@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -220,7 +220,7 @@ async def respond(
     *,
     size: int,
     seconds: float,
-    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+    wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
 ) -> T:
     """The answer of `served` to a question. Raises `Problem`, and what `wait` raises.
 
@@ -271,7 +271,7 @@ async def _predictions(
     served: Served,
     question: "Question[Any]",
     seconds: float,
-    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+    wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
 ) -> Any:
     if not question.functions:
         return await _ask(host.lanes.of(served), question, seconds, wait)
@@ -289,7 +289,7 @@ async def _ask(
     lane: Lane,
     question: "Question[Any]",
     seconds: float,
-    wait: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]],
+    wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
 ) -> Any:
     try:
         predictions = lane.predict_now(question.table)
@@ -302,17 +302,16 @@ async def _ask(
         raise question.refuse(error) from error
 
 
-async def _while_wanted(request: Request, predictions: Coroutine[Any, Any, T]) -> T:
+async def _while_wanted(request: Request, predictions: asyncio.Future[Any]) -> Any:
     """What is awaited, unless the client goes away before it is here."""
-    prediction = asyncio.create_task(predictions)
     departure = asyncio.create_task(_departure(request))
     try:
-        await asyncio.wait((prediction, departure), return_when=asyncio.FIRST_COMPLETED)
-        if not prediction.done():
+        await asyncio.wait((predictions, departure), return_when=asyncio.FIRST_COMPLETED)
+        if not predictions.done():
             raise ClientDisconnect
-        return prediction.result()
+        return predictions.result()
     finally:
-        prediction.cancel()
+        predictions.cancel()
         departure.cancel()
 
 

@@ -1,8 +1,6 @@
 """The methods of the Open Inference Protocol v2 over gRPC: the same answers as over HTTP."""
 
-from collections.abc import Awaitable
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -86,17 +84,14 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
     if call.seconds_left is not None:
         seconds = min(seconds, call.seconds_left)
 
-    # gRPC cancels this whole call when its caller goes away.
-    async def wait(predictions: Awaitable[Any]) -> Any:
-        return await predictions
-
     return await respond(
         call.host,
         served,
         partial(scoring.infer, served, request, most_rows=limits.max_rows),
         size=request.ByteSize(),
         seconds=seconds,
-        wait=wait,
+        # gRPC cancels this whole call when its caller goes away.
+        wait=lambda predictions: predictions,
     )
 
 
