@@ -1,0 +1,1 @@
+"""Who asks, how they show it, and what they may do."""
