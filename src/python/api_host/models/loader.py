@@ -61,7 +61,9 @@ def warm_up() -> None:
     """Imports what models need, which takes seconds: in a thread, while this host answers."""
     from api_host import scoring  # noqa: F401, PLC0415
     from api_host.models import model  # noqa: F401, PLC0415
+    from api_host.models.steps import read_in_steps  # noqa: PLC0415
 
+    read_in_steps()
     # What was imported stays for ever. Looking through all of it for garbage, as loads would cause,
     # stops everything for 100 ms and more.
     gc.collect()
