@@ -109,7 +109,7 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
     # A route that nobody serves has no label of its own: callers would make up labels without end.
     route = getattr(scope.get("endpoint"), "__name__", "none")
     metrics.note_request(route, scope["method"], status or None, seconds)
-    served = scope["state"].get("served")
+    served, caller = scope["state"].get("served"), scope["state"].get("caller")
     log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
     log(
         "request",
@@ -119,4 +119,5 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         model=served.name if served else None,
         version=served.version if served else None,
+        caller=caller.name if caller else None,
     )

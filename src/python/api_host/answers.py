@@ -27,6 +27,12 @@ class Ready(msgspec.Struct, frozen=True):
     status: Literal["ready"] = "ready"
 
 
+class ReadyOnly(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Predictions can be made, for those whom this host does not know."""
+
+    status: Literal["ready"] = "ready"
+
+
 class ModelState(msgspec.Struct, frozen=True):
     """How a model is.
 
@@ -59,6 +65,8 @@ class HostState(msgspec.Struct, frozen=True):
     `detail`: why no predictions can be made; null if they can.
     `version`: of this program.
     `links`: the servers that this host calls, by name.
+    `auth`: whether callers must show a key or a token.
+    `auth_problems`: what keeps callers out who should be let in, a sentence each.
     """
 
     status: Literal["ok", "degraded", "waiting"]
@@ -67,6 +75,18 @@ class HostState(msgspec.Struct, frozen=True):
     version: str
     models: list[ModelState]
     links: dict[str, LinkState]
+    auth: bool
+    auth_problems: list[str]
+
+
+class HostHealth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How this host is, for those who may not look after it.
+
+    `status`: `waiting` as long as there is no model, `degraded` if it predicts and all is not well.
+    """
+
+    status: Literal["ok", "degraded", "waiting"]
+    host: str
 
 
 class RegistryState(msgspec.Struct, frozen=True):

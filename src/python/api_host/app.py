@@ -22,6 +22,8 @@ from starlette.types import ASGIApp
 from api_host import health, predictions, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
+from api_host.auth.guard import Guard
+from api_host.auth.layer import AuthLayer
 from api_host.host import Host
 from api_host.lanes import Lanes
 from api_host.links import Links, links_of
@@ -92,7 +94,8 @@ class _Application(Starlette):
     """Starlette without its layers that catch exceptions: ours does."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        return AccessMiddleware(Routing(self.router, ROUTES))
+        routing = Routing(self.router, ROUTES)
+        return AccessMiddleware(AuthLayer(routing, ROUTES, lambda: self.state.host.guard))
 
 
 def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Starlette:
@@ -154,13 +157,16 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
             names=settings.model_names,
         )
         links = Links(links_of(settings), checks)
-        for task in (asyncio.create_task(follower.run()), asyncio.create_task(links.run())):
-            stack.push_async_callback(_stop, task)
+        guard = Guard(settings, checks)
+        guard.start()
+        for work in (follower.run(), links.run(), guard.run()):
+            stack.push_async_callback(_stop, asyncio.create_task(work))
         # Until then clients wait in the socket: after a restart none is told that nothing is here.
         with suppress(TimeoutError):
             await asyncio.wait_for(follower.recovered.wait(), RECOVERY_SECONDS)
         yield Host(
             settings=settings,
+            guard=guard,
             catalog=catalog,
             follower=follower,
             extras=Extras(catalog, registry, loader, most=settings.model_extra_versions),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from api_host.auth.commands import keys_group
 from api_host.definition import DEFINITION
 from api_host.settings import ApiSettings
 from hostkit import log
@@ -29,6 +30,7 @@ def main() -> None:
       api_host.pex config --check             is the env file right?
       api_host.pex serve                      serves as soon as there is a champion
       curl http://127.0.0.1:8000/             says what is served, and who answers
+      api_host.pex keys add NAME              off loopback, callers need a key
 
     Settings come from /etc/api-host/env, or from the file that --env-file names.
     """  # noqa: D301 (click wants the character)
@@ -55,4 +57,5 @@ def serve(env_file: Path | None) -> None:
     run(loaded.settings, lambda: load(ApiSettings, env_file=env_file).settings)
 
 
+main.add_command(keys_group)
 add_common_commands(main, DEFINITION)

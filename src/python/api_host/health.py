@@ -4,9 +4,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import page
-from api_host.answers import HostState, LinkState, Live, ModelState, Ready
+from api_host.answers import (
+    HostHealth,
+    HostState,
+    LinkState,
+    Live,
+    ModelState,
+    Ready,
+    ReadyOnly,
+)
+from api_host.auth.caller import Access, caller_of
 from api_host.documents import json_response
-from api_host.host import Host, host_of
+from api_host.host import Host, catalog_of, host_of
 from api_host.models.catalog import Catalog
 from api_host.problems import NO_MODEL, Problem
 from hostkit import release
@@ -17,8 +26,10 @@ SCORING_PROTOCOL = "3.17.2"
 
 
 async def home(request: Request) -> Response:
-    """`GET /`: this host and its links; a page for a browser."""
-    document = describe(host_of(request))
+    """`GET /`: this host and its links; a page for a browser. Only operators see more than how."""
+    document: HostState | HostHealth = describe(host_of(request))
+    if Access.OPERATE not in caller_of(request).access:
+        document = HostHealth(document.status, document.host)
     if "text/html" in request.headers.get("Accept", ""):
         return HTMLResponse(page.render(document), headers={"Vary": "Accept"})
     return json_response(document, headers={"Vary": "Accept"})
@@ -32,7 +43,9 @@ async def livez(_: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """`GET /readyz`: predictions can be made."""
     check_ready(request)
-    catalog = host_of(request).catalog
+    if not caller_of(request).access:
+        return json_response(ReadyOnly())
+    catalog = catalog_of(request)
     models = {name: served.version.version for name, served in catalog.served.items()}
     return json_response(Ready(models))
 
@@ -52,14 +65,17 @@ def check_ready(request: Request) -> None:
     """Raises `Problem` as long as no predictions can be made."""
     host = host_of(request)
     if not host.catalog.ready:
-        raise Problem(NO_MODEL, _why_not_ready(host), retry_after=RETRY_SECONDS)
+        known = Access.OPERATE in caller_of(request).access
+        why = _why_not_ready(host) if known else "no predictions can be made yet"
+        raise Problem(NO_MODEL, why, retry_after=RETRY_SECONDS)
 
 
 def describe(host: Host) -> HostState:
     """What there is to say of this host."""
     catalog = host.catalog
     links = {link.name: _link(host, link.name, link.url) for link in host.links.links}
-    well = catalog.ready and not catalog.problems and all(link.healthy for link in links.values())
+    unwell = catalog.problems or host.guard.problems or host.guard.is_without_callers
+    well = catalog.ready and not unwell and all(link.healthy for link in links.values())
     return HostState(
         status="ok" if well else "degraded" if catalog.ready else "waiting",
         detail=None if catalog.ready else _why_not_ready(host),
@@ -67,6 +83,8 @@ def describe(host: Host) -> HostState:
         version=release.VERSION,
         models=[_model(catalog, name) for name in catalog.names()],
         links=links,
+        auth=host.guard.is_on,
+        auth_problems=host.guard.problems,
     )
 
 

@@ -7,6 +7,8 @@ from typing import cast
 from starlette.requests import Request
 
 from api_host.airflow_client import AirflowClient
+from api_host.auth.caller import caller_of
+from api_host.auth.guard import Guard
 from api_host.lanes import Lanes
 from api_host.limits import ModelLimits
 from api_host.links import Links
@@ -21,6 +23,7 @@ from api_host.settings import ApiSettings
 class Host:
     """The parts of a running API host.
 
+    `guard`: who may do what.
     `catalog`: the models that are served.
     `follower`: what keeps the catalog as the registry wants it.
     `extras`: further versions, loaded when they are asked for.
@@ -33,6 +36,7 @@ class Host:
     """
 
     settings: ApiSettings
+    guard: Guard
     catalog: Catalog
     follower: Follower
     extras: Extras
@@ -42,6 +46,11 @@ class Host:
     limits: ModelLimits
     lanes: Lanes
     threads: Executor
+
+
+def catalog_of(request: Request) -> Catalog:
+    """The models of this host, as far as the caller of this request may know of them."""
+    return host_of(request).catalog.limited_to(caller_of(request).models)
 
 
 def host_of(request: Request) -> Host:

@@ -40,6 +40,9 @@ REFUSED = Counter(
 REFUSED_CONNECTIONS = Counter(
     "tripod_api_refused_connections", "Connections refused as there were too many."
 )
+REFUSED_CALLERS = Counter(
+    "tripod_api_refused_callers", "Requests refused for who asks.", ("reason",)
+)
 SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
 SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
 PROBLEMS = Counter(

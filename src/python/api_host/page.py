@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from html import escape
 
-from api_host.answers import HostState
+from api_host.answers import HostHealth, HostState
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 46rem; padding: 0 1rem }
@@ -15,12 +15,26 @@ td, th { border-bottom: 1px solid #8884; padding: .3rem .6rem .3rem 0; text-alig
 """
 
 
-def render(state: HostState) -> str:
+def render(state: HostState | HostHealth) -> str:
     """The page that says how this host is."""
+    if isinstance(state, HostHealth):
+        return _page(state, "<p>With a key for operators it says more.</p>")
     rows_of_models = (
         (model.name, model.version or "none", model.problem or "serves") for model in state.models
     )
     rows_of_links = ((name, link.url, link.detail) for name, link in state.links.items())
+    problems = "".join(f"<p>{escape(problem)}</p>" for problem in state.auth_problems)
+    return _page(
+        state,
+        f"""<p>{escape(state.detail or "")}</p>{problems}
+{_table(("model", "version", ""), rows_of_models)}
+{_table(("link", "URL", ""), rows_of_links)}
+<p>Version {escape(state.version)}. <a href="/docs">How to use it</a>,
+<a href="/v1/models">models</a>, <a href="/metrics">metrics</a>.</p>""",
+    )
+
+
+def _page(state: HostState | HostHealth, body: str) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -28,11 +42,7 @@ def render(state: HostState) -> str:
 <title>{escape(state.host)}: {escape(state.status)}</title>
 <style>{STYLE}</style>
 <h1>{escape(state.host)} <span class="{escape(state.status)}">{escape(state.status)}</span></h1>
-<p>{escape(state.detail or "")}</p>
-{_table(("model", "version", ""), rows_of_models)}
-{_table(("link", "URL", ""), rows_of_links)}
-<p>Version {escape(state.version)}. <a href="/docs">How to use it</a>,
-<a href="/v1/models">models</a>, <a href="/metrics">metrics</a>.</p>
+{body}
 </html>
 """
 

@@ -21,10 +21,11 @@ from api_host.answers import (
     ModelSummary,
     RegistryState,
 )
+from api_host.auth.caller import Access, caller_of
 from api_host.bodies import read_body
 from api_host.documents import JSON, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
-from api_host.host import Host, host_of
+from api_host.host import Host, catalog_of, host_of
 from api_host.lanes import Lane
 from api_host.models.catalog import Catalog, Served
 from api_host.models.lineage import lineage_of
@@ -62,7 +63,7 @@ RETRY_SECONDS = 5
 async def list_models(request: Request) -> Response:
     """`GET /v1/models`."""
     host = host_of(request)
-    models = [_summary(host, name) for name in host.catalog.names()]
+    models = [_summary(host, name) for name in catalog_of(request).names()]
     return json_response(Models(models, registry_state(host.catalog)))
 
 
@@ -124,12 +125,14 @@ async def predict_proba(request: Request) -> Response:
 async def invoke(request: Request) -> Response:
     """`POST /invocations`: MLflow's scoring protocol, which knows of one model only."""
     host = host_of(request)
-    served = await find(host, host.settings.model_name or _only_model(host))
+    name = host.settings.model_name or _only_model(catalog_of(request))
+    host.guard.allow(caller_of(request), Access.PREDICT, name)
+    served = await find(host, name)
     return await answer(request, host, served, "invoke")
 
 
-def _only_model(host: Host) -> str:
-    names = host.catalog.names()
+def _only_model(catalog: Catalog) -> str:
+    names = catalog.names()
     if not names:
         raise Problem(NO_MODEL, "no model is served yet", retry_after=RETRY_SECONDS)
     if len(names) > 1:

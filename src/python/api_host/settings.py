@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    model_validator,
+)
 
 from api_host.limits import Limits, ModelLimits, OwnLimits, read_limits
 from hostkit.files import AbsolutePath
@@ -15,9 +23,23 @@ MEBIBYTE = 1024 * 1024
 
 MOST_WORKERS = 256
 
+LEAST_SECRET_BYTES = 32
+
 DEFAULT_ACCOUNT = "airflow"
 """User and password of a fresh Airflow: known to everybody, so good for this machine only."""
 
+
+def _jwks_source(text: str) -> str:
+    if text.startswith("/"):
+        return text
+    parts = urlsplit(text)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return text
+    raise ValueError("it must be an absolute path or an https URL: whoever changes it, signs")
+
+
+JwksSource = Annotated[str, AfterValidator(_jwks_source)]
+"""An absolute path, or a URL that nobody on the way can answer in place of its server."""
 
 Names = Annotated[tuple[str, ...], WITH_COMMAS]
 """Names with commas between them."""
@@ -165,6 +187,56 @@ class ApiSettings(Settings):
         default=30.0, description="How long a prediction may take.", examples=["30"]
     )
 
+    api_auth: Literal["yes", "no"] | None = Field(
+        default=None,
+        description="Whether callers must show a key or a token; empty: off loopback.",
+        examples=["yes"],
+    )
+    api_keys_file: AbsolutePath = Field(
+        default=Path("/etc/api-host/keys.json"),
+        description="File of the API keys, which 'api-host keys' writes.",
+        examples=["/etc/api-host/keys.json"],
+    )
+    api_jwt_issuer: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Who must have made a bearer token (its iss); empty: none are accepted.",
+        examples=["https://login.example.com/"],
+    )
+    api_jwt_audience: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Whom a bearer token must be made for (its aud): this host.",
+        examples=["tripod-api"],
+    )
+    api_jwks: JwksSource | None = Field(
+        default=None,
+        description="File or https URL of the public keys that tokens are signed with (JWKS).",
+        examples=["https://login.example.com/.well-known/jwks.json"],
+    )
+    api_jwks_seconds: PositiveFloat = Field(
+        default=300.0,
+        description="How old those keys may get; for an unknown one they are read sooner.",
+        examples=["300"],
+    )
+    api_jwt_secret: SecretStr | None = Field(
+        default=None,
+        description="Instead of API_JWKS: the secret that tokens are signed with (HS256).",
+    )
+
+    @property
+    def auth(self) -> bool:
+        """Whether callers must say who they are: by default where others than us can reach us."""
+        if self.api_auth is not None:
+            return self.api_auth == "yes"
+        return self.is_reachable
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether other machines can reach this host."""
+        public = urlsplit(self.api_public_url or "").hostname
+        return not (is_loopback(self.api_host) and (public is None or is_loopback(public)))
+
     @property
     def limits(self) -> ModelLimits:
         """What each model may be asked."""
@@ -182,6 +254,28 @@ class ApiSettings(Settings):
             raise ValueError(
                 f"API_GRPC_PORT is {self.api_grpc_port}, and so is API_PORT: gRPC has a port of its"
                 " own; set it to another, or to nothing"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_half_of_tokens(self) -> Self:
+        if self.api_jwks is not None and self.api_jwt_secret is not None:
+            raise ValueError(
+                "API_JWKS and API_JWT_SECRET are both set: a token is checked in one way, so that"
+                " it cannot choose the weaker; keep one of them"
+            )
+        signed = self.api_jwks is not None or self.api_jwt_secret is not None
+        given = (self.api_jwt_issuer is not None, self.api_jwt_audience is not None, signed)
+        if any(given) and not all(given):
+            raise ValueError(
+                "bearer tokens need API_JWT_ISSUER, API_JWT_AUDIENCE, and one of API_JWKS and"
+                " API_JWT_SECRET: set what is missing, or none of them"
+            )
+        secret = self.api_jwt_secret
+        if secret is not None and len(secret.get_secret_value().encode()) < LEAST_SECRET_BYTES:
+            raise ValueError(
+                f"API_JWT_SECRET has fewer than {LEAST_SECRET_BYTES} bytes, and can be guessed:"
+                " 'openssl rand -hex 32' makes a good one"
             )
         return self
 

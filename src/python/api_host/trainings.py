@@ -14,11 +14,15 @@ from starlette.responses import Response
 
 from api_host.airflow_client import AirflowClient
 from api_host.answers import Training
+from api_host.auth.caller import Access, Caller, caller_of
+from api_host.auth.layer import note_change
+from api_host.auth.refusals import no_model
 from api_host.bodies import read_body
 from api_host.documents import decode_json, json_response, mistake
 from api_host.errors import AirflowAwayError
 from api_host.host import host_of
 from api_host.problems import (
+    FORBIDDEN,
     INVALID_HEADER,
     INVALID_TRAINING,
     KEY_REUSED,
@@ -42,6 +46,7 @@ async def start_training(request: Request) -> Response:
     host = host_of(request)
     body = await read_body(request, host.settings)
     wanted = check(decode_json(body) if body.strip() else {})
+    check_model(caller_of(request), wanted)
     key = request.headers.get("Idempotency-Key")
     training_id = run_id(key)
     request_id = request.state.request_id
@@ -50,6 +55,8 @@ async def start_training(request: Request) -> Response:
     if run is None:  # It is there already: by this key, or by our own first attempt.
         run = await trainings.find(training_id)
         _refuse_another(run, wanted)
+    else:
+        note_change(request, "training.start", f"training:{training_id}")
     return json_response(
         _as_document(run), 202, {"Location": f"/v1/trainings/{quote(training_id)}"}
     )
@@ -62,6 +69,7 @@ async def get_training(request: Request) -> Response:
         raise Problem(UNKNOWN_TRAINING, f"{training_id[:100]!r} is not the id of a training")
     trainings = Trainings(host_of(request).airflow)
     run = await trainings.find(training_id)
+    check_model(caller_of(request), run.get("conf") or {})
     result, problem = None, None
     if run["state"] == "success":
         result = await trainings.result(training_id)
@@ -94,6 +102,19 @@ def check(document: Any) -> dict[str, Any]:
         first = mistakes[0]
         raise Problem(INVALID_TRAINING, f"{first.pointer} {first.detail}", mistakes=mistakes)
     return document
+
+
+def check_model(caller: Caller, wanted: Mapping[str, Any]) -> None:
+    """Returns if a caller may have to do with a training of that. Raises `Problem`."""
+    model = wanted.get("model_name")
+    if caller.models is not None and model is None:
+        raise Problem(
+            FORBIDDEN,
+            f"this caller may train only {', '.join(sorted(caller.models))}: name one of them as"
+            " model_name",
+        )
+    if model is not None and not caller.may_ask(str(model)):
+        raise no_model(str(model), Access.TRAIN)
 
 
 def _mistakes(document: Mapping[str, Any]) -> Iterable[Mistake]:

@@ -19,9 +19,14 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 """A path that means the same in every working directory."""
 
 
-def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
-    """Replaces the content of `path`, durably. Its folder must exist."""
-    temporary = _write_beside(path, content, mode)
+def write_atomically(
+    path: Path, content: str | bytes, *, mode: int = 0o644, group: int | None = None
+) -> None:
+    """Replaces the content of `path`, durably. Its folder must exist.
+
+    `group`: the number of its group; None: that of whoever writes it.
+    """
+    temporary = _write_beside(path, content, mode, group)
     try:
         temporary.replace(path)
     finally:
@@ -46,7 +51,7 @@ def read_or_create(path: Path, create: Callable[[], str], *, mode: int = 0o600) 
     return path.read_text(encoding="utf-8")
 
 
-def _write_beside(path: Path, content: str | bytes, mode: int) -> Path:
+def _write_beside(path: Path, content: str | bytes, mode: int, group: int | None = None) -> Path:
     data = content.encode() if isinstance(content, str) else content
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -54,6 +59,8 @@ def _write_beside(path: Path, content: str | bytes, mode: int) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            if group is not None:
+                os.fchown(descriptor, -1, group)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
     except OSError as error:

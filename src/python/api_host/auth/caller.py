@@ -44,6 +44,10 @@ class Caller:
     models: frozenset[str] | None = None
     rates: Rates = field(default_factory=Rates)
 
+    def may_ask(self, model: str) -> bool:
+        """Whether they may ask that model, which need not exist."""
+        return self.models is None or model in self.models
+
 
 def caller_of(request: Request) -> Caller:
     """Who asked this, as the outer layers of the application found it out."""

@@ -1,13 +1,17 @@
 """What this host serves at this moment, and what the registry wants it to serve."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from api_host.models.registry import ModelVersion
 
 if TYPE_CHECKING:  # Scikit-learn takes seconds to import: not before this host answers.
     from api_host.models.model import Model
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,23 @@ class Catalog:
         """Whether predictions can be made."""
         return self.recovered and bool(self.served)
 
+    def limited_to(self, names: frozenset[str] | None) -> "Catalog":
+        """The same without the models of other names. None: all of it."""
+        if names is None:
+            return self
+        return replace(
+            self,
+            served=_only(self.served, names),
+            wanted=_only(self.wanted, names),
+            created=_only(self.created, names),
+            aliases=_only(self.aliases, names),
+            problems=_only(self.problems, names),
+        )
+
     def names(self) -> list[str]:
         """Every model that is served or should be."""
         return sorted(self.served.keys() | self.wanted.keys() | self.problems.keys())
+
+
+def _only(part: Mapping[str, T], names: frozenset[str]) -> dict[str, T]:
+    return {name: each for name, each in part.items() if name in names}

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import answers, problems, questions
+from api_host.auth.needs import NEEDS, Open
+from api_host.auth.refusals import CHALLENGE
 from api_host.documents import json_response
-from api_host.host import Host, host_of
+from api_host.host import Host, catalog_of, host_of
 from api_host.models.catalog import Catalog
 from api_host.problems import Kind, ProblemDocument
 from api_host.reference import docs_page
@@ -37,7 +39,26 @@ HEADERS: Mapping[str, str] = {
     REQUEST_ID: "Of the request, or made for it: the log of this host names it too.",
     "Tripod-Model": "The model and the version that has answered: `name/version`.",
     "Retry-After": "Seconds after which the same request may succeed.",
+    CHALLENGE: "What is wrong with the key or the token, and how to show one (RFC 6750).",
     "Location": "Where to ask how the training is getting on.",
+}
+
+HEADERS_OF_FAILURES: Mapping[int, tuple[str, ...]] = {
+    problems.UNAUTHENTICATED.status: (CHALLENGE,),
+    problems.NO_MODEL.status: ("Retry-After",),
+}
+SCHEMES: Mapping[str, Json] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of this host, or a token (JWT) of the issuer that it trusts.",
+    },
+    "key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "A key of this host.",
+    },
 }
 
 _ATTRIBUTE = re.compile(r"^((?:`\w+`(?:, )?)+): (.+(?:\n(?!`).+)*)", re.MULTILINE)
@@ -46,26 +67,30 @@ _NOT_A_COMPONENT = re.compile(r"[^A-Za-z0-9._-]")
 
 async def get_openapi(request: Request) -> Response:
     """`GET /openapi.json`."""
-    return json_response(document_of(host_of(request)))
+    return json_response(document_of(host_of(request), catalog_of(request)))
 
 
 async def get_docs(request: Request) -> Response:
     """`GET /docs`."""
     host = host_of(request)
     base = host.settings.api_public_url or str(request.base_url)
-    return HTMLResponse(docs_page.render(document_of(host), base.rstrip("/")))
+    return HTMLResponse(docs_page.render(document_of(host, catalog_of(request)), base.rstrip("/")))
 
 
-def document_of(host: Host) -> Json:
-    """The document of a host, with examples and rows of the models that it serves."""
-    example = example_of(host.catalog, host.settings.model_name)
-    document = make_document(example, host.settings.api_public_url or "/")
-    document["components"]["schemas"] |= dict(_rows(host.catalog))
+def document_of(host: Host, catalog: Catalog) -> Json:
+    """The document of a host, with examples and rows of the models of that catalog."""
+    settings = host.settings
+    example = example_of(catalog, settings.model_name)
+    document = make_document(example, settings.api_public_url or "/", auth=settings.auth)
+    document["components"]["schemas"] |= dict(_rows(catalog))
     return document
 
 
-def make_document(example: Example = SHIPPED, url: str = "/") -> Json:
-    """The document of a host with this URL, with examples for this model."""
+def make_document(example: Example = SHIPPED, url: str = "/", *, auth: bool = True) -> Json:
+    """The document of a host with this URL, with examples for this model.
+
+    `auth`: whether callers must show a key or a token there.
+    """
     groups = reference(example)
     operations = [(group, each) for group in groups for each in group.operations]
     return {
@@ -74,10 +99,11 @@ def make_document(example: Example = SHIPPED, url: str = "/") -> Json:
         "servers": [{"url": url}],
         "tags": [{"name": group.name, "description": group.about} for group in groups],
         "paths": {
-            operation.path: {operation.method.lower(): _operation(operation, group)}
+            operation.path: {operation.method.lower(): _operation(operation, group, auth)}
             for group, operation in operations
         },
         "components": {
+            "securitySchemes": SCHEMES if auth else {},
             "schemas": dict(_components()),
             "parameters": {REQUEST_ID: _request_id()},
             "headers": {
@@ -88,7 +114,7 @@ def make_document(example: Example = SHIPPED, url: str = "/") -> Json:
     }
 
 
-def _operation(operation: Operation, group: Group) -> Json:
+def _operation(operation: Operation, group: Group, auth: bool) -> Json:
     parameters = [_parameter(parameter) for parameter in operation.parameters]
     found: Json = {
         "operationId": operation.id,
@@ -103,6 +129,8 @@ def _operation(operation: Operation, group: Group) -> Json:
             },
         },
     }
+    if auth:
+        found["security"] = _security(operation.path)
     if operation.about:
         found["description"] = operation.about
     if operation.takes:
@@ -111,6 +139,11 @@ def _operation(operation: Operation, group: Group) -> Json:
             "content": _contents(operation.takes),
         }
     return found
+
+
+def _security(path: str) -> list[Json]:
+    shown: list[Json] = [{name: []} for name in SCHEMES]
+    return [{}, *shown] if NEEDS[path] is Open.TO_ALL else shown
 
 
 def _parameter(parameter: Parameter) -> Json:
@@ -142,10 +175,11 @@ def _by_status(operation: Operation) -> Iterator[tuple[int, list[Kind]]]:
 
 def _failure(path: str, status: int, kinds: Iterable[Kind]) -> Json:
     types = [kind.type for kind in kinds]
+    headers = HEADERS_OF_FAILURES.get(status, ())
     schema = {**_schema(ProblemDocument), "properties": {"type": {"enum": types}}}
     return {
         "description": ". ".join(f"{kind.title}" for kind in kinds) + ".",
-        "headers": _headers(["Retry-After"] if status == problems.NO_MODEL.status else []),
+        "headers": _headers(headers),
         "content": {problems.media_type(path): {"schema": schema}},
     }
 

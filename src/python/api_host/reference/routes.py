@@ -6,6 +6,7 @@ from typing import Any
 
 from api_host import problems
 from api_host.answers import (
+    HostHealth,
     HostState,
     Inference,
     Invocation,
@@ -17,12 +18,15 @@ from api_host.answers import (
     Predictions,
     Probabilities,
     Ready,
+    ReadyOnly,
     RepositoryEntry,
     ServerLive,
     ServerMetadata,
     ServerReady,
     Training,
 )
+from api_host.auth.caller import Access
+from api_host.auth.needs import NEEDS, Open
 from api_host.questions import (
     Columns,
     DataframeRecords,
@@ -95,7 +99,7 @@ JSON_LENGTH = Parameter(
 
 def reference(example: Example) -> tuple[Group, ...]:
     """All operations, with examples that work where this model is served."""
-    return (
+    groups = (
         Group("Models", "What is served, and predictions from rows.", _models(example)),
         Group("Trainings", "New versions of a model, which Airflow makes.", _trainings(example)),
         Group("MLflow", "The protocol of `mlflow models serve`.", _scoring(example)),
@@ -106,6 +110,20 @@ def reference(example: Example) -> tuple[Group, ...]:
         ),
         Group("Host", "How this host is.", _host()),
     )
+    return tuple(
+        replace(group, operations=tuple(map(_with_refusals, group.operations))) for group in groups
+    )
+
+
+def _with_refusals(operation: Operation) -> Operation:
+    """An operation with what it answers to those who are not known, or who may not."""
+    need = NEEDS[operation.path]
+    if need is Open.TO_ALL:
+        return operation
+    kinds = [problems.UNAUTHENTICATED]
+    if isinstance(need, Access):
+        kinds.append(problems.FORBIDDEN)
+    return replace(operation, problems=(*kinds, *operation.problems))
 
 
 def _name(example: Example) -> Parameter:
@@ -405,7 +423,7 @@ def _host() -> tuple[Operation, ...]:
             "/",
             "get_host",
             "How this host is, its models and its links",
-            gives=(json(HostState), PAGE),
+            gives=(json(HostState, HostHealth), PAGE),
         ),
         Operation("GET", "/livez", "is_live", "The process is up", gives=(json(Live),)),
         Operation(
@@ -413,7 +431,7 @@ def _host() -> tuple[Operation, ...]:
             "/readyz",
             "is_ready",
             "Whether predictions can be made",
-            gives=(json(Ready),),
+            gives=(json(Ready, ReadyOnly),),
             problems=(problems.NO_MODEL,),
         ),
         Operation(

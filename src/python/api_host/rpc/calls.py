@@ -17,10 +17,25 @@ from structlog.contextvars import bound_contextvars
 
 from api_host import metrics
 from api_host.access import MODEL, REQUEST_ID, good_id, model_header
+from api_host.auth import credentials
+from api_host.auth.caller import Caller
+from api_host.auth.guard import Guard
+from api_host.auth.needs import Need, Open
 from api_host.host import Host
 from api_host.models.registry import ModelVersion
-from api_host.problems import INTERNAL, INVALID_BODY, OVERLOADED, SLOW_BODY, Problem
+from api_host.problems import (
+    FORBIDDEN,
+    INTERNAL,
+    INVALID_BODY,
+    OVERLOADED,
+    SLOW_BODY,
+    UNAUTHENTICATED,
+    Problem,
+)
 from api_host.rpc import statuses
+from api_host.rpc.door import address_of
+from api_host.rpc.needs import change_of, need_of
+from hostkit import audit
 
 METHOD = "gRPC"
 """What stands in logs and metrics where HTTP has its method."""
@@ -39,6 +54,8 @@ class Call:
 
     `host`: which was called.
     `id`: the caller's name for it, or one of our own.
+    `address`: from where it comes.
+    `caller`: who asks.
     `seconds_left`: until its caller stops to wait; None if it waits for ever.
     `served`: the version that gives the answer, once it is known.
     `status`: how it ended; until then, as it ends if nobody waits for its end.
@@ -46,9 +63,15 @@ class Call:
 
     host: Host
     id: str
+    address: str
+    caller: Caller
     seconds_left: float | None
     served: ModelVersion | None = None
     status: grpc.StatusCode = grpc.StatusCode.CANCELLED
+
+    def note_change(self, action: str, on: str, *, allowed: bool = True) -> None:
+        """Writes an audit line for what this call changes."""
+        audit.note(action, on, who=self.caller.name, address=self.address, allowed=allowed)
 
     def metadata(self) -> list[tuple[str, str]]:
         """What is sent behind every answer, as headers are over HTTP."""
@@ -87,8 +110,12 @@ class Calls:
             with bound_contextvars(request_id=call.id), self._noted(method, call):
                 try:
                     self._check_room(method)
+                    need = need_of(method)
+                    call.caller = await find_caller(self._host.guard, context, need)
+                    self._host.guard.allow(call.caller, need)
                     message = await behaviour(call, _read(request, await self._body(messages)))
                 except Problem as problem:
+                    _note_refusal(method, call, problem)
                     return await _refuse(context, call, problem)
                 except Exception:  # noqa: BLE001 - the caller is told, whatever it is
                     _log.exception("request failed")
@@ -134,9 +161,20 @@ class Calls:
             _note(method, call, time.perf_counter() - start)
 
 
+async def find_caller(guard: Guard, context: Context, need: Need) -> Caller:
+    """Who calls, if that must be known. Raises `Problem`."""
+    stranger = guard.stranger(address_of(context.peer()))
+    if not guard.is_on or need is Open.TO_ALL:
+        return stranger
+    shown = credentials.of_metadata(context.invocation_metadata() or ())
+    return (shown and guard.known(shown)) or await guard.check(shown)
+
+
 def _call(host: Host, context: Context) -> Call:
     given = dict(context.invocation_metadata() or ()).get(REQUEST_ID.lower(), "")
-    return Call(host, good_id(str(given)), context.time_remaining())
+    address = address_of(context.peer())
+    stranger = host.guard.stranger(address)
+    return Call(host, good_id(str(given)), address, stranger, context.time_remaining())
 
 
 def _read(request: type[Message], body: bytes) -> Message:
@@ -145,6 +183,12 @@ def _read(request: type[Message], body: bytes) -> Message:
     except DecodeError as error:
         detail = f"the message is no {request.DESCRIPTOR.full_name}: {error}"
         raise Problem(INVALID_BODY, detail) from None
+
+
+def _note_refusal(method: MethodDescriptor, call: Call, problem: Problem) -> None:
+    change = change_of(method)
+    if change is not None and problem.kind in (UNAUTHENTICATED, FORBIDDEN):
+        call.note_change(change, "model", allowed=False)
 
 
 async def _refuse(context: Context, call: Call, problem: Problem) -> Never:
@@ -165,4 +209,5 @@ def _note(method: MethodDescriptor, call: Call, seconds: float) -> None:
         ms=round(seconds * 1000, 2),
         model=served.name if served else None,
         version=served.version if served else None,
+        caller=call.caller.name,
     )

@@ -6,15 +6,22 @@ clients can be asked to go before gRPC stops, which then refuses what is on its 
 """
 
 import asyncio
+import itertools
+import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote
 
 from api_host import metrics
+from api_host.auth.guard import NOWHERE
 from api_host.rpc.frames import FAREWELL, Frames
 
 SECONDS = 1.0
+
+NAME = "tripod-grpc"
+"""Begins the names of the connections inside."""
 
 ACCEPTS = 4
 """How many connections are taken at a look: other workers look too, and are to have their share."""
@@ -43,6 +50,7 @@ class Door:
         self._coming: set[asyncio.Task[None]] = set()
         self._clients: set[_Client] = set()
         self._gone = asyncio.Event()
+        self._numbers = itertools.count()
 
     def open(self) -> None:
         """Lets clients in."""
@@ -102,7 +110,8 @@ class Door:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         try:
-            _, server = await self._loop.create_unix_connection(_Server, str(self._inside))
+            inner = await self._inner(connection)
+            _, server = await self._loop.create_unix_connection(_Server, sock=inner)
         except OSError:
             connection.close()
             return
@@ -115,6 +124,26 @@ class Door:
             return
         if not self._is_open:
             server.ask_to_go()
+
+    async def _inner(self, connection: socket.socket) -> socket.socket:
+        """A connection to gRPC's own socket, whose name there tells where the client is."""
+        inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            inner.setblocking(False)
+            inner.bind(
+                f"\0{NAME}/{os.getpid()}/{next(self._numbers)}/{connection.getpeername()[0]}"
+            )
+            await self._loop.sock_connect(inner, str(self._inside))
+        except BaseException:
+            inner.close()
+            raise
+        return inner
+
+
+def address_of(peer: str) -> str:
+    """The address of a client, by what gRPC calls the other end of its connection."""
+    place, _, address = unquote(peer).rpartition("/")
+    return address if f"{NAME}/" in place else NOWHERE
 
 
 class _End(asyncio.Protocol):

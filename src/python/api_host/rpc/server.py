@@ -14,6 +14,7 @@ from api_host.host import Host
 from api_host.rpc import health, service
 from api_host.rpc.calls import Calls
 from api_host.rpc.door import CLOSE_SECONDS, Door
+from api_host.rpc.reflection import Reflection
 from api_host.settings import ApiSettings
 
 SECONDS_TO_PING = 75
@@ -46,6 +47,7 @@ async def running(host: Host, listener: socket.socket) -> AsyncIterator[None]:
     server = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(*each) for each in handlers.items()],
         options=options(settings),
+        interceptors=[Reflection(host.guard)],
         # As many again for what watches, reflects, and is asked by machines that look after us.
         maximum_concurrent_rpcs=2 * settings.api_max_connections,
     )

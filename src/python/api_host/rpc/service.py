@@ -4,6 +4,7 @@ from functools import partial
 
 import msgspec
 
+from api_host.auth.caller import Access
 from api_host.models.catalog import Served
 from api_host.predictions import find, respond
 from api_host.problems import Mistake, Problem, invalid_input
@@ -53,6 +54,7 @@ async def server_ready(call: Call, _request: ServerReadyRequest) -> ServerReadyR
 
 async def model_ready(call: Call, request: ModelReadyRequest) -> ModelReadyResponse:
     """Whether a model predicts: one that is not loaded yet is loaded. It is no error if not."""
+    call.host.guard.allow(call.caller, Access.PREDICT, request.name)
     try:
         await _find(call, request.name, request.version)
     except Problem:
@@ -97,7 +99,8 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
 
 async def repository_index(call: Call, request: RepositoryIndexRequest) -> RepositoryIndexResponse:
     """What is served, what should be, and why it is not."""
-    entries = repository.entries(call.host.catalog, only_ready=request.ready)
+    catalog = call.host.catalog.limited_to(call.caller.models)
+    entries = repository.entries(catalog, only_ready=request.ready)
     return RepositoryIndexResponse(models=msgspec.to_builtins(entries))
 
 
@@ -108,6 +111,8 @@ async def repository_model_load(
     if request.parameters:
         detail = "must be empty: the registry says what a model is"
         raise invalid_input([Mistake("/parameters", detail)])
+    call.host.guard.allow(call.caller, Access.OPERATE, request.model_name)
+    call.note_change("model.load", f"model:{request.model_name}")
     await repository.load_model(call.host, request.model_name)
     return RepositoryModelLoadResponse()
 
@@ -116,10 +121,13 @@ async def repository_model_unload(
     call: Call, request: RepositoryModelUnloadRequest
 ) -> RepositoryModelUnloadResponse:
     """Is refused, and says what to do instead."""
+    call.host.guard.allow(call.caller, Access.OPERATE, request.model_name)
+    call.note_change("model.unload", f"model:{request.model_name}", allowed=False)
     repository.refuse_unload(call.host, request.model_name)
 
 
 async def _find(call: Call, name: str, version: str) -> Served:
+    call.host.guard.allow(call.caller, Access.PREDICT, name)
     served = await find(call.host, name, version=version or None)
     call.served = served.version
     return served

@@ -13,6 +13,8 @@ MOST_CHARACTERS = 1000
 
 _CODES = {
     problems.INVALID_BODY: StatusCode.INVALID_ARGUMENT,
+    problems.UNAUTHENTICATED: StatusCode.UNAUTHENTICATED,
+    problems.FORBIDDEN: StatusCode.PERMISSION_DENIED,
     problems.NOT_FOUND: StatusCode.NOT_FOUND,
     problems.UNKNOWN_MODEL: StatusCode.NOT_FOUND,
     problems.SLOW_BODY: StatusCode.DEADLINE_EXCEEDED,

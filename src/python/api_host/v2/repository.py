@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_host.answers import RepositoryEntry
+from api_host.auth.layer import note_change
 from api_host.bodies import read_body
 from api_host.documents import Document, decode_document, json_response
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
-from api_host.host import Host, host_of
+from api_host.host import Host, catalog_of, host_of
 from api_host.models.catalog import Catalog
 from api_host.predictions import RETRY_SECONDS
 from api_host.problems import (
@@ -32,19 +33,23 @@ LOAD_SECONDS = 30.0
 async def index(request: Request) -> Response:
     """`POST /v2/repository/index`."""
     only_ready = (await _read(request, IndexRequest)).ready
-    return json_response(entries(host_of(request).catalog, only_ready=only_ready))
+    return json_response(entries(catalog_of(request), only_ready=only_ready))
 
 
 async def load(request: Request) -> Response:
     """`POST /v2/repository/models/{name}/load`: asks the registry now, and not in a second."""
     await _read(request, LoadRequest)
-    await load_model(host_of(request), request.path_params["name"])
+    name = request.path_params["name"]
+    note_change(request, "model.load", f"model:{name}")
+    await load_model(host_of(request), name)
     return Response()
 
 
 async def unload(request: Request) -> Response:
     """`POST /v2/repository/models/{name}/unload`, which this host does not do."""
-    refuse_unload(host_of(request), request.path_params["name"])
+    name = request.path_params["name"]
+    note_change(request, "model.unload", f"model:{name}", allowed=False)
+    refuse_unload(host_of(request), name)
 
 
 def entries(catalog: Catalog, *, only_ready: bool) -> list[RepositoryEntry]:

@@ -1,0 +1,47 @@
+"""Keeps reflection, which is not ours, for callers whom this host knows."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from api_host.auth.guard import Guard
+from api_host.auth.needs import Open
+from api_host.problems import Problem
+from api_host.rpc import statuses
+from api_host.rpc.calls import Context, find_caller
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Reflection(grpc.aio.ServerInterceptor):
+    """Asks who calls before reflection answers; all other methods ask themselves."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """What gRPC is to do with a call."""
+        handler = await continuation(handler_call_details)
+        ours = not handler_call_details.method.startswith(f"/{reflection.SERVICE_NAME}/")
+        if ours or handler is None or handler.stream_stream is None:
+            return handler
+        inner: Any = handler.stream_stream  # Of gRPC's other, synchronous interface, by its types.
+
+        async def answer(messages: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            try:
+                await find_caller(self._guard, context, Open.TO_CALLERS)
+            except Problem as problem:
+                code, detail = statuses.code(problem.kind), statuses.detail(problem)
+                await context.abort(code, detail, tuple(statuses.metadata(problem)))
+            async for message in inner(messages, context):
+                yield message
+
+        return grpc.stream_stream_rpc_method_handler(
+            answer, handler.request_deserializer, handler.response_serializer
+        )
