@@ -241,8 +241,13 @@ async def test_a_revoked_or_rotated_key_is_refused_without_a_restart(
     await until(lambda: _is_unknown(api, new))
     assert await _is_unknown(api, text)
     file.unlink()
-    # A file that is gone holds no keys.
-    await until(lambda: _is_unknown(api, make_key(file.with_name("other"), "x")))
+
+
+async def test_a_file_that_is_gone_holds_no_keys(
+    api: httpx.AsyncClient, boss: str, file: Path
+) -> None:
+    file.unlink()
+    await until(lambda: _is_unknown(api, boss))
 
 
 async def test_a_key_that_has_expired_is_refused_and_told_so(
@@ -250,7 +255,8 @@ async def test_a_key_that_has_expired_is_refused_and_told_so(
 ) -> None:
     end = keys.now() - timedelta(seconds=1)
     text = make_key(file, "late", Access.PREDICT, expires=end)
-    await until(lambda: _is_known(api, make_key(file, "sign", Access.PREDICT)))
+    later = make_key(file, "later", Access.PREDICT)
+    await until(lambda: _is_known(api, later))
     assert "has expired" in assert_refused(await api.get("/v1/models", headers=bearer(text)))
 
 

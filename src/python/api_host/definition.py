@@ -1,5 +1,7 @@
 """What the API host tells of itself to the commands that all hosts have."""
 
+from api_host.auth import keys
+from api_host.auth.keys import SpoiledKeysError
 from api_host.links import walks
 from api_host.settings import ApiSettings
 from hostkit.definition import Contents, Definition, Entrance
@@ -28,6 +30,17 @@ def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:
     )
 
 
+def _to_run(loaded: Loaded[ApiSettings]) -> tuple[str, ...]:
+    settings = loaded.settings
+    if not settings.auth or settings.api_jwt_issuer is not None:
+        return ()
+    try:
+        found = keys.read(settings.api_keys_file)
+    except SpoiledKeysError:
+        return ()  # The doctor says it.
+    return () if found else ("api-host keys add NAME",)
+
+
 DEFINITION = Definition(
     settings=ApiSettings,
     distributions=("scikit-learn", "skops", "starlette", "hypercorn"),
@@ -35,5 +48,6 @@ DEFINITION = Definition(
     contents=_contents,
     entrance=_entrance,
     walks=walks,
+    to_run=_to_run,
     address=("API_HOST", "API_PORT"),
 )

@@ -8,6 +8,7 @@ import httpx
 import structlog
 
 from api_host import metrics
+from api_host.auth import key_file
 from api_host.models.store import BrokenCopyError, Copy, Store
 from api_host.settings import ApiSettings
 from hostkit.doctor import airflow, api, machine, mlflow
@@ -51,6 +52,12 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
             "models",
             f"copies in {settings.state_directory} ({loaded.place('STATE_DIRECTORY')})",
             (Step("copies", partial(_copies, settings)), Step("limits", partial(_limits, loaded))),
+            independent=True,
+        ),
+        Walk(
+            "callers",
+            f"who may ask ({loaded.place('API_AUTH')})",
+            (Step("keys", partial(key_file.check, loaded)),),
             independent=True,
         ),
         api.walk(Target(itself, loaded)),

@@ -63,6 +63,7 @@ class Definition:
     `migrates`: whether it has a database whose schema its command `migrate` upgrades.
     `address`: the settings that say where it listens: of the address, and of the port.
     `walks`: what its doctor examines: the host itself and its links.
+    `to_run`: what its operator has to run yet, besides starting it, as the settings are.
     `unit_files`: the folder that has its unit files in a folder of its name.
     """
 
@@ -75,6 +76,7 @@ class Definition:
     migrates: bool = False
     address: tuple[str, str] | None = None
     walks: Callable[[Loaded[Any]], tuple[Walk, ...]] = lambda _: ()
+    to_run: Callable[[Loaded[Any]], tuple[str, ...]] = lambda _: ()
     unit_files: Callable[[], Traversable] = _packed_unit_files
 
     @property

@@ -29,12 +29,29 @@ ul { margin: .3rem 0; padding-left: 1.2rem }
 """
 
 
+KEY = "$API_KEY"
+"""Stands for the key in the commands."""
+
+FIELD = f"""<p><label>Key: <input id="key" type="password" size="40" autocomplete="off"
+spellcheck="false"></label> The commands below have it then, in place of <code>{KEY}</code>, and
+nothing else does: it leaves this page with what you copy only.</p>"""
+
+SCRIPT = f"""<script>
+const commands = [...document.querySelectorAll("pre code")].map(code => [code, code.textContent]);
+document.getElementById("key").addEventListener("input", event => {{
+  const key = event.target.value.trim().replace(/[^A-Za-z0-9._-]/g, "") || "{KEY}";
+  for (const [code, text] of commands) code.textContent = text.replaceAll("{KEY}", key);
+}});
+</script>"""
+
+
 def render(document: Json, base: str) -> str:
     """The page for an OpenAPI document of ours.
 
     `base`: the URL that the examples ask, without a slash at its end.
     """
     info, tags = document["info"], document["tags"]
+    auth = bool(document["components"]["securitySchemes"])
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -45,10 +62,12 @@ def render(document: Json, base: str) -> str:
 <p>{_words(info["description"])}</p>
 <p>For programs, the same is at <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).
 <a href="/">How this host is</a>.</p>
+{FIELD if auth else ""}
 {"".join(_contents(document, tag["name"]) for tag in tags)}
 {"".join(_group(document, tag, base) for tag in tags)}
 <h2 id="types">Types</h2>
 {"".join(_component(name, schema) for name, schema in document["components"]["schemas"].items())}
+{SCRIPT if auth else ""}
 </html>
 """
 
@@ -92,7 +111,9 @@ def _operation(document: Json, base: str, method: str, path: str, operation: Jso
             f"<p>{_words(operation['summary'])}. {_words(operation.get('description', ''))}</p>",
             *(
                 f"<pre><code>{escape(command)}</code></pre>"
-                for command in _commands(method, base + path, parameters, bodies)
+                for command in _commands(
+                    method, base + path, parameters, bodies, auth={} not in operation.get("security", [{}])
+                )
             ),
             _list("Parameters", map(_parameter, parameters)),
             _list("Body", _forms(bodies)),
@@ -101,13 +122,17 @@ def _operation(document: Json, base: str, method: str, path: str, operation: Jso
     )
 
 
-def _commands(method: str, url: str, parameters: Iterable[Json], bodies: Json) -> Iterator[str]:
+def _commands(
+    method: str, url: str, parameters: Iterable[Json], bodies: Json, *, auth: bool
+) -> Iterator[str]:
     """What to type into a shell: one command for each form of the body that has an example."""
     for parameter in parameters:
         example = parameter.get("example", parameter["name"].upper())
         url = url.replace(f"{{{parameter['name']}}}", quote(example, safe=""))
     curl = f"curl --fail-with-body {shlex.quote(url)}"
     next_line = " \\\n  "  # A phone shows the start of a line only.
+    if auth:
+        curl += f'{next_line}--header "Authorization: Bearer {KEY}"'
     examples = {form: body["example"] for form, body in bodies.items() if "example" in body}
     for form, example in examples.items():
         if form == "application/json":

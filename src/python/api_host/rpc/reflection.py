@@ -1,7 +1,7 @@
 """Keeps reflection, which is not ours, for callers whom this host knows."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -12,7 +12,7 @@ from api_host.problems import Problem
 from api_host.rpc import statuses
 from api_host.rpc.calls import Context, find_caller
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Reflection(grpc.aio.ServerInterceptor):
@@ -23,9 +23,9 @@ class Reflection(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> "Handler | None":
         """What gRPC is to do with a call."""
         handler = await continuation(handler_call_details)
         ours = not handler_call_details.method.startswith(f"/{reflection.SERVICE_NAME}/")

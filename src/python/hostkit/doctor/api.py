@@ -25,12 +25,15 @@ def walk(target: Target) -> Walk:
 
 
 def _version(target: Target) -> str:
-    return f"Tripod {document(target.ask('GET', '/')).get('version')}"
+    version = document(target.ask("GET", "/")).get("version")
+    return f"Tripod {version}" if version else "its version is for operators"
 
 
 def _prediction(target: Target) -> str:
     """Has each served model predict from the example that it was logged with."""
     response = target.ask("GET", "/v1/models")
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise NothingToCheck("callers need a key there, and the doctor has none")
     if not response.is_success:
         raise server_error(target.address, response)
     models: list[dict[str, Any]] = document(response)["models"]

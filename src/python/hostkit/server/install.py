@@ -62,8 +62,10 @@ def take(steps: tuple[Step, ...], tell: Tell, done: Callable[[Step], None]) -> N
 def left(definition: Definition, layout: Layout) -> Left:
     """What is to be done before the host does its work."""
     settings: tuple[str, ...] = ()
+    to_run: tuple[str, ...] = ()
     try:
-        read_settings(definition, layout)
+        loaded = read_settings(definition, layout)
+        to_run = definition.to_run(loaded) if layout.root == ROOT else ()
     except SettingsError as error:
         settings = tuple(str(error).splitlines())
     running = releases.current(layout)
@@ -73,7 +75,8 @@ def left(definition: Definition, layout: Layout) -> Left:
         for name in plan.credential_names(files)
         if (path := layout.credentials / name).is_file() and not path.read_bytes().strip()
     )
-    return Left(settings, credentials, tuple(_commands(definition, layout, files)))
+    commands = (*to_run, *_commands(definition, layout, files))
+    return Left(settings, credentials, commands)
 
 
 def _commands(definition: Definition, layout: Layout, files: tree.Tree) -> Iterator[str]:
