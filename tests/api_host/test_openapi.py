@@ -12,6 +12,7 @@ import pytest
 
 from api_host import problems
 from api_host.app import ROUTES
+from api_host.auth.caller import Access
 from api_host.problems import HEADERS_TOO_LARGE, INTERNAL, INVALID_REQUEST, METHOD_NOT_ALLOWED, Kind
 from api_host.reference.examples import SHIPPED
 from api_host.reference.openapi import make_document
@@ -21,6 +22,7 @@ from tests.api_host import airflow_server
 from tests.api_host.airflow_server import AirflowServer
 from tests.api_host.conftest import Start, until_served
 from tests.api_host.registry_server import RegistryServer
+from tests.api_host.test_auth import bearer, make_key
 
 pytestmark = pytest.mark.anyio
 
@@ -150,18 +152,42 @@ async def test_without_a_model_the_examples_are_those_of_the_shipped_one(
     settings: ApiSettings, start: Start
 ) -> None:
     async with start(settings) as api:
-        assert (await api.get("/openapi.json")).json() == make_document()
+        assert (await api.get("/openapi.json")).json() == make_document(auth=False)
 
 
 async def test_the_document_names_the_url_that_clients_use(
     settings: ApiSettings, start: Start
 ) -> None:
-    public = settings.model_copy(update={"api_public_url": "https://api.example.com"})
+    public = settings.model_copy(
+        update={"api_public_url": "https://api.example.com", "api_auth": "no"}
+    )
     async with start(public) as api:
         document = (await api.get("/openapi.json")).json()
         assert document["servers"] == [{"url": "https://api.example.com"}]
         page = (await api.get("/docs")).text
         assert "curl --fail-with-body https://api.example.com/livez" in page
+
+
+async def test_where_callers_must_show_a_key_the_document_and_the_page_say_how(
+    settings: ApiSettings, start: Start, tmp_path: Path
+) -> None:
+    text = make_key(tmp_path / "keys.json", "docs", Access.PREDICT)
+    locked = {"api_auth": "yes", "api_keys_file": tmp_path / "keys.json"}
+    async with start(settings.model_copy(update=locked)) as api:
+        document = (await api.get("/openapi.json", headers=bearer(text))).json()
+        assert document == make_document()
+        page = unescape((await api.get("/docs", headers=bearer(text))).text)
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "key"}
+    for path, methods in document["paths"].items():
+        (operation,) = methods.values()
+        assert ({} in operation["security"]) == (path in ("/", "/livez", "/readyz"))
+        assert ("401" in operation["responses"]) == ({} not in operation["security"])
+    assert '/v1/models \\\n  --header "Authorization: Bearer $API_KEY"' in page
+    assert "/livez</code>" in page
+    assert 'id="key" type="password"' in page
+    assert text not in page
+    # Nothing keeps it, and nothing sends it away.
+    assert not re.search("fetch|localStorage|cookie|XMLHttp|src=|action=", page)
 
 
 async def test_the_page_needs_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:

@@ -34,7 +34,7 @@ from hostkit.settings import load
 pytestmark = pytest.mark.anyio
 
 ISSUER, AUDIENCE = "https://login.example.com/", "tripod-api"
-SECRET = "0123456789abcdef0123456789abcdef"  # noqa: S105
+SECRET = "0123456789abcdef0123456789abcdef"
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 KEYS: dict[str, Any] = {
     "RS256": RSA,
@@ -377,13 +377,16 @@ async def test_the_source_of_keys_is_a_key_set(file: Path) -> None:
         ({"API_JWKS": "/etc/jwks.json", "API_JWT_SECRET": SECRET}, "both set"),
     ],
 )
-def test_half_of_what_tokens_need_is_refused(
-    given_settings: dict[str, str], word: str
-) -> None:
-    others = {"API_JWT_ISSUER": ISSUER, "API_JWT_AUDIENCE": AUDIENCE} if word in (
-        "32 bytes",
-        "both set",
-    ) else {}
+def test_half_of_what_tokens_need_is_refused(given_settings: dict[str, str], word: str) -> None:
+    others = (
+        {"API_JWT_ISSUER": ISSUER, "API_JWT_AUDIENCE": AUDIENCE}
+        if word
+        in (
+            "32 bytes",
+            "both set",
+        )
+        else {}
+    )
     with pytest.raises(SettingsError, match=word) as error:
         load(ApiSettings, environment={**others, **given_settings})
     assert SECRET not in str(error.value)

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from lab.client import key_headers
 from lab.lab import Lab
 
 SECONDS = 60.0
@@ -30,7 +31,8 @@ def calling(lab: Lab, target: str, ca: Path | None = None) -> Iterator[Counter[s
     """
     # It begins in another folder.
     path = f"PYTHONPATH={os.pathsep.join(map(os.path.abspath, sys.path))}"
-    program = ("env", path, "GRPC_DNS_RESOLVER=native", sys.executable, __file__)
+    key = f"API_KEY={key_headers(lab)['X-API-Key']}"
+    program = ("env", path, key, "GRPC_DNS_RESOLVER=native", sys.executable, __file__)
     command = lab.command(*program, target, *([str(ca)] if ca else []))
     answers: Counter[str] = Counter()
     with subprocess.Popen(
@@ -57,7 +59,7 @@ def call(target: str, ca: str | None) -> None:
         ask: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
         while not (answers and ended.is_set()):
             try:
-                ask(b"", timeout=SECONDS)
+                ask(b"", timeout=SECONDS, metadata=(("x-api-key", os.environ["API_KEY"]),))
                 answers["OK"] += 1
             except grpc.RpcError as error:
                 answers[str(error)] += 1

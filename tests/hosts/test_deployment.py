@@ -7,6 +7,7 @@ import pytest
 
 from dev_hosts.journey import ServedModel, Version, predict, train, wait_until_served
 from dev_hosts.progress import Progress
+from lab.client import key_headers
 from lab.deadline import wait_for
 from lab.deployment import SERVERS, Deployment
 from lab.load import predicting
@@ -54,7 +55,10 @@ def test_a_model_is_trained_promoted_and_served(
 
 def test_any_machine_in_the_network_is_a_client(deployment: Deployment, model: ServedModel) -> None:
     url = deployment.lab["api"].url(8000, f"/v1/models/{model.name}")
-    seen = deployment.lab.run("curl", "--silent", "--fail", url).stdout
+    ((name, value),) = key_headers(deployment.lab).items()
+    curl = ("curl", "--silent", "--fail", "--header", f"{name}: {value}")
+    seen = deployment.lab.run(*curl, url).stdout
+    assert deployment.lab.run(*curl[:3], url, check=False).returncode != 0
     assert ServedModel.model_validate_json(seen) == model
 
 

@@ -20,7 +20,7 @@ from dev_hosts.journey import travel
 from dev_hosts.pexes import Pexes
 from dev_hosts.progress import Progress
 from lab import base
-from lab.client import connect
+from lab.client import connect, key_headers
 from lab.deadline import wait_for
 from lab.deployment import READY_SECONDS, SERVERS, Deployment, set_variables
 from lab.lab import Lab
@@ -90,7 +90,14 @@ class Front:
         """A client that knows the CA."""
         auth = httpx.BasicAuth(*self.deployment.credentials) if name == "airflow" else None
         trust = ssl.create_default_context(cafile=str(self.ca))
-        return connect(self.lab, f"https://{name}", auth=auth, timeout=timeout, verify=trust)
+        return connect(
+            self.lab,
+            f"https://{name}",
+            auth=auth,
+            headers=key_headers(self.lab) if name == "api" else None,
+            timeout=timeout,
+            verify=trust,
+        )
 
     def is_ready(self, name: str) -> bool:
         try:

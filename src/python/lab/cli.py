@@ -27,7 +27,8 @@ _NEXT_BARE = """
 
 _NEXT = """
 ./lab shell world curl http://api:8000/         asks the API how it is
-./lab shell world curl -X POST http://api:8000/v1/trainings   trains a first model
+./lab shell api cat /root/lab.key               is the key that the API wants for the rest:
+./lab shell world curl -X POST -H 'X-API-Key: ...' http://api:8000/v1/trainings
 ./lab shell api systemctl status api-host       is a command on a host
 ./lab cut api mlflow; ./lab status; ./lab heal  breaks the network, and mends it
 ./lab crash mlflow; ./lab boot mlflow           cuts the power, and gives it back

@@ -1,6 +1,7 @@
 """HTTP clients of a lab's hosts, for programs on this machine: they call hosts by their names."""
 
 import ssl
+from collections.abc import Mapping
 
 import httpx
 
@@ -9,12 +10,21 @@ from lab.namespaces import inside_network
 
 TIMEOUT_SECONDS = 30.0
 
+API_KEY_FILE = "/root/lab.key"
+"""On the API's host: the key that clients in the lab show."""
+
+
+def key_headers(lab: Lab) -> dict[str, str]:
+    """What clients of the API show."""
+    return {"X-API-Key": lab["api"].read(API_KEY_FILE).strip()}
+
 
 def connect(
     lab: Lab,
     base_url: str = "",
     *,
     auth: httpx.Auth | None = None,
+    headers: Mapping[str, str] | None = None,
     keep_alive: bool = True,
     timeout: float = TIMEOUT_SECONDS,
     verify: ssl.SSLContext | bool = True,
@@ -23,6 +33,7 @@ def connect(
     return httpx.Client(
         base_url=base_url,
         auth=auth,
+        headers=headers,
         timeout=timeout,
         transport=_Transport(lab, keep_alive=keep_alive, verify=verify),
     )

@@ -10,7 +10,7 @@ import httpx
 
 from dev_hosts.pexes import Pexes
 from dev_hosts.progress import Progress
-from lab.client import connect
+from lab.client import API_KEY_FILE, connect, key_headers
 from lab.deadline import wait_for
 from lab.errors import DownError
 from lab.host import LabHost
@@ -109,6 +109,7 @@ class Deployment:
         self._each("copied {}'s PEX", self.copy)
         self._each("installed {}", self.install)
         self.configure()
+        self.make_key()
         self._each("started {}", self.start)
         self._each("{} is ready", self.wait_until_ready)
 
@@ -128,6 +129,12 @@ class Deployment:
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
         _, password = self.credentials
         self.lab["api"].write(_credential("api"), password, mode="600")
+
+    def make_key(self) -> None:
+        """Makes a key for the clients of the API, which may do everything."""
+        command = "api-host keys revoke lab; umask 077; api-host keys add lab"
+        access = "--access predict --access train --access operate"
+        self.lab["api"].shell(f"{command} {access} > {API_KEY_FILE}")
 
     def start(self, name: str) -> None:
         """Enables and starts a host."""
@@ -154,8 +161,9 @@ class Deployment:
     def connect(self, name: str, *, timeout: float = 30.0) -> httpx.Client:
         """A client of a host, in the lab's network."""
         auth = httpx.BasicAuth(*self.credentials) if name == "airflow" else None
+        headers = key_headers(self.lab) if name == "api" else None
         base_url = self.lab[name].url(SERVERS[name].port)
-        return connect(self.lab, base_url, auth=auth, timeout=timeout)
+        return connect(self.lab, base_url, auth=auth, headers=headers, timeout=timeout)
 
     def _each(self, done: str, do: Callable[[str], object]) -> None:
         def step(name: str) -> None:

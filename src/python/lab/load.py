@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from lab.client import connect
+from lab.client import connect, key_headers
 from lab.lab import Lab
 
 CLIENTS = 4
@@ -88,8 +88,10 @@ def predicting(
 ) -> Iterator[Load]:
     """Asks for predictions of the same rows, again and again, until the block ends."""
 
+    headers = key_headers(lab)
+
     def predict(client: httpx.Client) -> httpx.Response:
-        return client.post(url, json={"rows": rows})
+        return client.post(url, json={"rows": rows}, headers=headers)
 
     with asking(lab, predict, clients=clients, keep_alive=keep_alive, timeout=timeout) as load:
         yield load

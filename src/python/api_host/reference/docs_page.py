@@ -112,7 +112,11 @@ def _operation(document: Json, base: str, method: str, path: str, operation: Jso
             *(
                 f"<pre><code>{escape(command)}</code></pre>"
                 for command in _commands(
-                    method, base + path, parameters, bodies, auth={} not in operation.get("security", [{}])
+                    method,
+                    base + path,
+                    parameters,
+                    bodies,
+                    auth={} not in operation.get("security", [{}]),
                 )
             ),
             _list("Parameters", map(_parameter, parameters)),
