@@ -171,7 +171,7 @@ def test_every_worker_refuses_a_revoked_key_within_two_seconds_without_a_restart
     text = made(file, "add", "shop")
     headers = {"X-API-Key": text}
     with ExitStack() as stack:
-        workers = []
+        started = []
         for folder in (tmp_path / "one", tmp_path / "two"):
             folder.mkdir()
             port = free_port()
@@ -179,8 +179,10 @@ def test_every_worker_refuses_a_revoked_key_within_two_seconds_without_a_restart
                 serving(registry, folder, port, API_AUTH="yes", API_KEYS_FILE=str(file))
             )
             api = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}"))
+            started.append((api, process))
+        for api, process in started:
             until_well(api, process, "/livez")
-            workers.append(api)
+        workers = [api for api, _ in started]
         assert all(api.get("/version", headers=headers).is_success for api in workers)
         assert run(file, "revoke", "shop").exit_code == 0
         revoked = time.monotonic()

@@ -1,11 +1,13 @@
 """The units on three hosts: ready, well, limited, and started again when they only look alive."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from lab.client import connect
 from lab.deployment import Deployment, set_variables
 from lab.host import LabHost
 from lab.load import asking, predicting
@@ -165,6 +167,29 @@ def test_a_restart_of_all_workers_loses_no_request(deployment: Deployment) -> No
         host.systemctl("stop", "api-host@2.service")
         set_variables(host, API_ENV, {"API_WORKERS": "1"})
         host.systemctl("daemon-reload")
+
+
+def test_a_revoked_key_is_refused_within_two_seconds_and_only_root_changes_keys(
+    deployment: Deployment,
+) -> None:
+    host = deployment.lab["api"]
+    assert host.run("stat", "--format=%a %U %G", "/etc/api-host/keys.json").stdout == (
+        "640 root api-host\n"
+    )
+    text = host.run("api-host", "keys", "add", "guest").stdout.strip()
+    url = host.url(8000, "/v1/models")
+    with connect(deployment.lab, headers={"Authorization": f"Bearer {text}"}) as client:
+        host.wait_for(lambda: client.get(url).is_success, SECONDS_TO_NOTICE, "a new key")
+        host.run("api-host", "keys", "revoke", "guest")
+        revoked = time.monotonic()
+        began = revoked
+        while client.get(url).is_success:
+            assert began < revoked + 2
+            began = time.monotonic()
+    assert connect(deployment.lab).get(url).status_code == 401
+    audited = host.run("journalctl", "--identifier=api-host", "--output=cat").stdout
+    assert '"key.revoke"' in audited
+    assert text not in host.run("journalctl", "--output=export").stdout
 
 
 def test_a_reload_with_wrong_settings_is_refused_and_all_goes_on(deployment: Deployment) -> None:

@@ -132,7 +132,7 @@ class Deployment:
 
     def make_key(self) -> None:
         """Makes a key for the clients of the API, which may do everything."""
-        command = "api-host keys revoke lab; umask 077; api-host keys add lab"
+        command = "api-host keys revoke lab || true; umask 077; api-host keys add lab"
         access = "--access predict --access train --access operate"
         self.lab["api"].shell(f"{command} {access} > {API_KEY_FILE}")
 

@@ -87,7 +87,6 @@ def predicting(
     timeout: float = TIMEOUT_SECONDS,
 ) -> Iterator[Load]:
     """Asks for predictions of the same rows, again and again, until the block ends."""
-
     headers = key_headers(lab)
 
     def predict(client: httpx.Client) -> httpx.Response:
