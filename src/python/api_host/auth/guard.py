@@ -1,18 +1,22 @@
 """Finds out who asks, by a key or a token, and whether they may."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
 
 from api_host.auth.caller import Access, Caller
-from api_host.auth.key_set import KeySet
+from api_host.auth.errors import BadTokenError, ExpiredTokenError
 from api_host.auth.keys import PREFIX, TEXT
 from api_host.auth.known import KnownKeys
 from api_host.auth.needs import Need, Open
 from api_host.auth.refusals import Reason, no_access, no_model, refused
-from api_host.auth.tokens import BadTokenError, ExpiredTokenError, Tokens
 from api_host.settings import ApiSettings
+
+if TYPE_CHECKING:
+    from api_host.auth.key_set import KeySet
+    from api_host.auth.tokens import Tokens
 
 NO_KEYS = "callers must show a key, and there is none yet"
 
@@ -36,17 +40,12 @@ class Guard:
         self.is_on = settings.auth
         self._is_reachable = settings.is_reachable
         self.keys = KnownKeys(settings.api_keys_file)
-        self.key_set: KeySet | None = None
-        self._tokens: Tokens | None = None
+        self.key_set: "KeySet | None" = None
+        self._tokens: "Tokens | None" = None
         self._stranger = lru_cache(1000)(self._new_stranger)
         issuer, audience = settings.api_jwt_issuer, settings.api_jwt_audience
-        if issuer is None or audience is None:
-            return
-        if settings.api_jwks is not None:
-            self.key_set = KeySet(settings.api_jwks, client, settings.api_jwks_seconds)
-        secret = settings.api_jwt_secret
-        text = secret.get_secret_value() if secret else ""
-        self._tokens = Tokens(issuer, audience, self.key_set, text)
+        if issuer is not None and audience is not None:
+            self._accept_tokens(settings, client, issuer, audience)
 
     def start(self) -> None:
         """Reads the keys, and says in the log who may ask."""
@@ -121,6 +120,19 @@ class Guard:
             raise no_access(need)
         if model is not None and not caller.may_ask(model):
             raise no_model(model)
+
+    def _accept_tokens(
+        self, settings: ApiSettings, client: httpx.AsyncClient, issuer: str, audience: str
+    ) -> None:
+        # Imported here: most hosts do without, and it takes memory.
+        from api_host.auth.key_set import KeySet  # noqa: PLC0415
+        from api_host.auth.tokens import Tokens  # noqa: PLC0415
+
+        if settings.api_jwks is not None:
+            self.key_set = KeySet(settings.api_jwks, client, settings.api_jwks_seconds)
+        secret = settings.api_jwt_secret
+        text = secret.get_secret_value() if secret else ""
+        self._tokens = Tokens(issuer, audience, self.key_set, text)
 
     def _new_stranger(self, address: str) -> Caller:
         return Caller(f"address:{address}", frozenset() if self.is_on else _EVERYTHING)

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 
 from api_host.auth.caller import Access, Caller
+from api_host.auth.errors import BadTokenError, ExpiredTokenError
 from api_host.auth.key_set import KeySet, UnknownKeyError
-from hostkit.errors import HostError
 
 LEEWAY_SECONDS = 10.0
 """By how much the clocks of this host and of whoever makes tokens may differ."""
@@ -24,14 +24,6 @@ KIND = {None, "JWT", "AT+JWT", "APPLICATION/AT+JWT"}
 """What the header may call a token: others are made for something else."""
 
 _SUBJECT = re.compile(r"[!-~]{1,128}")
-
-
-class BadTokenError(HostError):
-    """Why a token is not accepted, in words that its bearer may see."""
-
-
-class ExpiredTokenError(BadTokenError):
-    """It was good."""
 
 
 class Tokens:
