@@ -40,8 +40,8 @@ class Guard:
         self.is_on = settings.auth
         self._is_reachable = settings.is_reachable
         self.keys = KnownKeys(settings.api_keys_file)
-        self.key_set: "KeySet | None" = None
-        self._tokens: "Tokens | None" = None
+        self.key_set: KeySet | None = None
+        self._tokens: Tokens | None = None
         self._stranger = lru_cache(1000)(self._new_stranger)
         issuer, audience = settings.api_jwt_issuer, settings.api_jwt_audience
         if issuer is not None and audience is not None:
