@@ -218,7 +218,7 @@ def test_a_doctor_tells_of_a_password_that_airflow_does_not_have(host: Host) -> 
 
 def test_a_doctor_tells_of_a_user_who_is_not_there(host: Host) -> None:
     with _variables(host, AIRFLOW_USERNAME="ada"):
-        assert _doctor(host, "database")["user"]["seen"] == "there is no user ada"
+        assert _doctor(host, "database")["user"]["seen"] == "the user ada is not there"
 
 
 def test_a_doctor_tells_of_a_user_who_is_disabled(host: Host) -> None:

@@ -36,9 +36,11 @@ def test_only_the_user_can_read_them(tmp_path: Path) -> None:
 
 def test_a_changed_airflow_password_stays_and_reaches_the_api(tmp_path: Path) -> None:
     files = write_env_files(tmp_path, Ports())
-    dotenv.set_key(files["airflow"], "AIRFLOW_PASSWORD", "correct horse battery")
+    dotenv.set_key(files["airflow"], "AIRFLOW_PASSWORD", "another")
+    dotenv.set_key(files["airflow"], "AIRFLOW_API_PASSWORD", "correct horse battery")
     write_env_files(tmp_path, Ports())
-    assert airflow_credentials(tmp_path) == ("airflow", "correct horse battery")
+    assert airflow_credentials(tmp_path) == ("airflow", "another")
+    assert dotenv.dotenv_values(files["api"])["AIRFLOW_USERNAME"] == "api"
     assert dotenv.dotenv_values(files["api"])["AIRFLOW_PASSWORD"] == "correct horse battery"
 
 

@@ -51,7 +51,7 @@ DEFINITION = Definition(
     contents=_contents,
     address=("AIRFLOW__API__HOST", "AIRFLOW__API__PORT"),
     entrance=_entrance,
-    secrets={**KEYS, "AIRFLOW_PASSWORD": _password},
+    secrets={**KEYS, "AIRFLOW_PASSWORD": _password, "AIRFLOW_API_PASSWORD": _password},
     migrates=True,
     walks=walks,
 )

@@ -20,14 +20,16 @@ CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 
 ASYNCHRONOUS_CONNECTION = f"{CONNECTION}_ASYNC"
 
-FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+AUTH_MANAGER = "airflow_host.auth_manager.TripodFabAuthManager"
 LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
 
 _KEPT_FROM_AIRFLOW = frozenset(
     {
-        # Tasks run whatever code a DAG holds: it has no use for the password of an Admin.
+        # Tasks run whatever code a DAG holds: it has no use for the passwords of others.
         "AIRFLOW_USERNAME",
         "AIRFLOW_PASSWORD",
+        "AIRFLOW_API_USERNAME",
+        "AIRFLOW_API_PASSWORD",
         # The watcher talks to systemd; a task must not.
         "NOTIFY_SOCKET",
         "WATCHDOG_PID",
@@ -113,7 +115,7 @@ def _defaults(settings: ComponentSettings, *, json_logs: bool) -> dict[str, str]
     return {
         "AIRFLOW__API__BASE_URL": settings.airflow_public_url,
         "AIRFLOW__API_AUTH__JWT_ISSUER": settings.airflow_public_url,
-        "AIRFLOW__CORE__AUTH_MANAGER": FAB_AUTH_MANAGER,
+        "AIRFLOW__CORE__AUTH_MANAGER": AUTH_MANAGER,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{own}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -48,6 +48,7 @@ def walks(loaded: Loaded[AirflowSettings]) -> tuple[Walk, ...]:
             (
                 Step("schema", partial(_schema, loaded), seconds=3 * STEP_SECONDS),
                 Step("user", partial(_user, loaded), seconds=3 * STEP_SECONDS),
+                Step("api-user", partial(_api_user, loaded), seconds=3 * STEP_SECONDS),
             ),
         ),
         mlflow.walk(Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT)),
@@ -84,15 +85,40 @@ def _user(loaded: Loaded[AirflowSettings]) -> str:
     """Whether the user is in the database as the settings say."""
     from airflow_host import user  # noqa: PLC0415
 
+    account, *_ = user.accounts(loaded.settings)
     with _database(loaded) as engine:
-        problem = user.problem(loaded.settings, engine)
+        problem = user.problem(account, engine)
     if problem is None:
-        return f"{loaded.settings.airflow_username} is active, has the password and is an Admin"
-    raise Fault(
+        return f"{account.username} is active, has the password and is an Admin"
+    raise _other_account(problem, loaded, "AIRFLOW_USERNAME", "AIRFLOW_PASSWORD")
+
+
+def _api_user(loaded: Loaded[AirflowSettings]) -> str:
+    """Whether the API server's account is as the settings say, and is used."""
+    from airflow_host import user  # noqa: PLC0415
+
+    account = next((a for a in user.accounts(loaded.settings) if a.role == user.TRAINER), None)
+    if account is None:
+        raise NothingToCheck(f"there is none: {loaded.place('AIRFLOW_API_PASSWORD')}")
+    with _database(loaded) as engine:
+        problem = user.problem(account, engine)
+        used = user.logins(account.username, engine)
+    if problem is not None:
+        raise _other_account(problem, loaded, "AIRFLOW_API_USERNAME", "AIRFLOW_API_PASSWORD")
+    if not used:
+        raise NothingToCheck(user.unused(account.username))
+    return f"{account.username} may start and read trainings, nothing else"
+
+
+def _other_account(
+    problem: str, loaded: Loaded[AirflowSettings], username: str, password: str
+) -> Fault:
+    return Fault(
         problem,
         "The settings were changed since the api-server started, or somebody changed the user.",
         "'systemctl restart airflow-host-api-server' makes the user as"
-        f" {loaded.place('AIRFLOW_USERNAME')} and {loaded.place('AIRFLOW_PASSWORD')} say.",
+        f" {loaded.place(username)} and {loaded.place(password)} say; if it is somebody else's,"
+        " choose another name there.",
     )
 
 

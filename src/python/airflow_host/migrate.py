@@ -1,4 +1,4 @@
-"""Makes or upgrades Airflow's database and its user: again and again, or several at once."""
+"""Makes or upgrades Airflow's database and its accounts: again and again, or several at once."""
 
 import fcntl
 import shlex
@@ -30,17 +30,24 @@ class DatabaseError(HostError):
 
 
 def migrate(settings: AirflowSettings, environment: Mapping[str, str], *, upgrade: bool) -> bool:
-    """Makes database, roles and user where they are missing or wrong; whether anything was.
+    """Makes database, roles and accounts where they are missing or wrong; whether anything was.
 
     `upgrade`: brings an older schema up to this release; without it, an older one is refused.
     """
     with _one_at_a_time(settings.airflow_home), database_engine(environment) as engine:
         state = _usable_state(engine, upgrade=upgrade)
-        if state is State.CURRENT and user.is_as_in(settings, engine):
+        if state is State.CURRENT and user.are_as_in(settings, engine):
+            _tell_of_unused_account(settings, engine)
             return False
         log.info("preparing the database", state=state.name.lower())
         _run_initialisation(settings, environment)
         return True
+
+
+def _tell_of_unused_account(settings: AirflowSettings, engine: sa.Engine) -> None:
+    for account in user.accounts(settings):
+        if account.role == user.TRAINER and not user.logins(account.username, engine):
+            log.info(user.unused(account.username))
 
 
 def wait_for_database(environment: Mapping[str, str]) -> None:

@@ -78,7 +78,7 @@ class AirflowSettings(ComponentSettings):
         "airflow",
         min_length=1,
         max_length=256,
-        description="The user whom the API server logs in as: made at start, with the role Admin.",
+        description="The first user: made at start, with the role Admin.",
         examples=["airflow"],
     )
     airflow_password: SecretStr = Field(
@@ -86,19 +86,54 @@ class AirflowSettings(ComponentSettings):
         description="The password of that user; a new one takes effect when the api-server starts.",
         examples=["(12 characters or more, from a password generator)"],
     )
+    airflow_api_username: str = Field(
+        "api",
+        min_length=1,
+        max_length=256,
+        description="The user whom the API server logs in as: made at start; it may start and read"
+        " trainings, nothing else.",
+        examples=["api"],
+    )
+    airflow_api_password: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="The password of that user; without one there is no such user. The API server"
+        " has it as AIRFLOW_PASSWORD.",
+        examples=["(12 characters or more, from a password generator)"],
+    )
 
     @model_validator(mode="after")
     def _weak_password_only_at_home(self) -> Self:
         if is_loopback(self.airflow__api__host):
             return self
-        weakness = _weakness(self.airflow_password.get_secret_value(), self.airflow_username)
-        if weakness:
-            raise ValueError(
-                f"AIRFLOW_PASSWORD {weakness}, and AIRFLOW__API__HOST is"
-                f" {self.airflow__api__host!r}, which others can reach: set a password of"
-                f" {CHARACTERS_OF_A_STRONG_PASSWORD} characters or more, or listen on 127.0.0.1"
+        _refuse_weak("AIRFLOW_PASSWORD", self.airflow_password, self.airflow_username, self)
+        if self.airflow_api_password is not None:
+            _refuse_weak(
+                "AIRFLOW_API_PASSWORD", self.airflow_api_password, self.airflow_api_username, self
             )
         return self
+
+    @model_validator(mode="after")
+    def _two_users(self) -> Self:
+        if self.airflow_api_password is not None and (
+            self.airflow_api_username == self.airflow_username
+        ):
+            raise ValueError(
+                f"AIRFLOW_API_USERNAME is {self.airflow_api_username!r}, as AIRFLOW_USERNAME is:"
+                " the API server has an account of its own, so give it another name"
+            )
+        return self
+
+
+def _refuse_weak(
+    variable: str, password: SecretStr, username: str, settings: ComponentSettings
+) -> None:
+    if weakness := _weakness(password.get_secret_value(), username):
+        raise ValueError(
+            f"{variable} {weakness}, and AIRFLOW__API__HOST is"
+            f" {settings.airflow__api__host!r}, which others can reach: set a password of"
+            f" {CHARACTERS_OF_A_STRONG_PASSWORD} characters or more, or listen on 127.0.0.1"
+        )
 
 
 def _weakness(password: str, username: str) -> str | None:

@@ -54,10 +54,12 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
         defaults={
             "AIRFLOW_USERNAME": "airflow",
             "AIRFLOW_PASSWORD": "airflow",
+            "AIRFLOW_API_USERNAME": "api",
+            "AIRFLOW_API_PASSWORD": "api",
             "TRAINING_DATA_FOLDERS": str(airflow / "tables"),
         },
     )
-    credentials = airflow_credentials(state)
+    credentials = airflow_credentials(state, "AIRFLOW_API")
     _write(
         files["api"],
         {
@@ -76,10 +78,10 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
     return files
 
 
-def airflow_credentials(state: Path) -> tuple[str, str]:
-    """The user and the password of the Airflow host, as its env file has them."""
+def airflow_credentials(state: Path, prefix: str = "AIRFLOW") -> tuple[str, str]:
+    """A user and the password of the Airflow host, as its env file has them."""
     values = dotenv.dotenv_values(state / "airflow" / "env", interpolate=False)
-    return values["AIRFLOW_USERNAME"] or "", values["AIRFLOW_PASSWORD"] or ""
+    return values[f"{prefix}_USERNAME"] or "", values[f"{prefix}_PASSWORD"] or ""
 
 
 def _write(

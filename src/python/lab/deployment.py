@@ -70,6 +70,7 @@ SERVERS = {
             "API_HOST": _EVERYWHERE,
             "MLFLOW_TRACKING_URI": "http://mlflow:5000",
             "AIRFLOW_BASE_URL": "http://airflow:8080",
+            "AIRFLOW_USERNAME": "api",
         },
     ),
 }
@@ -127,7 +128,7 @@ class Deployment:
         """Writes the env files so that the three reach each other, and the shared password."""
         for name, server in SERVERS.items():
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
-        _, password = self.credentials
+        password = self.lab["airflow"].read(_credential("airflow", "AIRFLOW_API_PASSWORD"))
         self.lab["api"].write(_credential("api"), password, mode="600")
 
     def make_key(self) -> None:
@@ -196,5 +197,5 @@ def _whole_lines(text: str) -> str:
     return text if text.endswith("\n") or not text else f"{text}\n"
 
 
-def _credential(name: str) -> str:
-    return f"/etc/{SERVERS[name].product}/credentials/{_PASSWORD}"
+def _credential(name: str, variable: str = _PASSWORD) -> str:
+    return f"/etc/{SERVERS[name].product}/credentials/{variable}"

@@ -17,6 +17,7 @@ MAJOR = 3
 """The releases of Airflow that Tripod knows."""
 
 DAG = "tripod_doctor"
+TRAINING_DAG = "train_model"
 RUN_SECONDS = 60.0
 SECONDS_BETWEEN_LOOKS = 0.25
 
@@ -88,7 +89,7 @@ def _token(target: Target, account: Account) -> str:
         f"Airflow does not let {account.username} log in ({response.status_code})",
         "The password is another one there, or no active user has this name.",
         f"Make {account.username_setting} and {account.password_setting} the same as"
-        f" AIRFLOW_USERNAME and AIRFLOW_PASSWORD on the server of Airflow"
+        f" AIRFLOW_API_USERNAME and AIRFLOW_API_PASSWORD on the server of Airflow"
         f" ({target.server.env_file}, or a file below /etc/airflow-host/credentials); a new"
         " password takes effect there with 'systemctl restart airflow-host.target'."
         " 'airflow-host doctor' there tells of the user.",
@@ -99,8 +100,8 @@ def _lacks_a_role(account: Account, what: str) -> Fault:
     return Fault(
         f"Airflow does not let {account.username} {what} (403)",
         "The user is known, but none of its roles allows this.",
-        f"Give {account.username} the role Op or Admin in Airflow (Security, List Users), or name"
-        f" another user in {account.username_setting}.",
+        f"Name another user in {account.username_setting}: on the API server the"
+        " AIRFLOW_API_USERNAME of Airflow's server, there one with the role Op or Admin.",
     )
 
 
@@ -158,6 +159,13 @@ def _run(target: Target, account: Account) -> str:
     raise _unfinished(target, token, state, seconds)
 
 
+def _may_only_train(target: Target, token: str) -> bool:
+    """Whether this is the API server's account, for which the doctor's own DAG is not there."""
+    # It lacks what a run needs, so none is started; but who may not start one is told that first.
+    response = _as(target, token, "POST", f"dags/{TRAINING_DAG}/dagRuns", json={})
+    return response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+
+
 def _triggered(target: Target, account: Account, token: str, run: str) -> None:
     response = _as(
         target, token, "POST", f"dags/{DAG}/dagRuns", json={"dag_run_id": run, "logical_date": None}
@@ -165,6 +173,11 @@ def _triggered(target: Target, account: Account, token: str, run: str) -> None:
     if response.is_success:
         return
     if response.status_code == httpx.codes.FORBIDDEN:
+        if _may_only_train(target, token):
+            raise NothingToCheck(
+                f"{account.username} may start {TRAINING_DAG} and nothing else; whether Airflow"
+                " runs tasks, 'airflow-host doctor' tells on its server"
+            )
         raise _lacks_a_role(account, "trigger DAGs")
     if response.status_code == httpx.codes.NOT_FOUND:
         raise Fault(
