@@ -10,6 +10,7 @@ from airflow_host.user import PERMISSIONS
 from tests.airflow_host.host import Host
 
 PASSWORD = "the password of the API"
+ANOTHER = "another password of the API"
 RUNS = "/api/v2/dags/train_model/dagRuns"
 
 READS = {
@@ -122,20 +123,31 @@ def test_lists_do_not_tell_it_of_other_dags(admin: httpx.Client, api: httpx.Clie
         assert {entry["dag_id"] for entry in found} <= {"train_model"}, path
 
 
-def test_it_stays_so_when_dags_are_synchronised_and_whatever_the_role_was_given(
+def test_after_a_start_it_has_its_rights_again_its_new_password_and_its_old_token(
     host: Host, admin: httpx.Client, api: httpx.Client
 ) -> None:
+    token = _log_in(api, PASSWORD).json()["access_token"]
+    host.variables["AIRFLOW_API_PASSWORD"] = ANOTHER
     more = {"actions": [{"action": {"name": "can_read"}, "resource": {"name": "Variables"}}]}
     role = {"name": "TripodTrainer", **more}
     admin.patch("/auth/fab/v1/roles/TripodTrainer", json=role).raise_for_status()
     host.stop("api-server")
     host.serve("api-server")
     host.wait_until_up()
-    assert api.get("/api/v2/variables").status_code == 403
-    assert api.get(RUNS).status_code == 200
+    assert _log_in(api, PASSWORD).status_code == 401
+    assert _log_in(api, ANOTHER).status_code == 201
+    with httpx.Client(
+        base_url=host.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    ) as still_logged_in:
+        assert still_logged_in.get("/api/v2/variables").status_code == 403
+        assert still_logged_in.get(RUNS).status_code == 200
     roles = admin.get("/auth/fab/v1/roles/TripodTrainer").json()
     given = {(entry["action"]["name"], entry["resource"]["name"]) for entry in roles["actions"]}
     assert given == PERMISSIONS
+
+
+def _log_in(client: httpx.Client, password: str) -> httpx.Response:
+    return client.post("/auth/token", json={"username": "api", "password": password}, auth=None)
 
 
 def _routes(paths: dict[str, dict[str, object]]) -> list[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """Commands of the airflow host."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +14,7 @@ from airflow_host.definition import DEFINITION
 from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
+from hostkit.errors import HostError
 from hostkit.options import env_file_option, json_option, load_settings
 from hostkit.server import systemd
 
@@ -102,6 +105,40 @@ def clean_logs(env_file: Path | None) -> None:
     folder = task_logs.folder(loaded)
     removed = task_logs.clean(folder, loaded.settings.airflow_logs_kept_days)
     click.echo(f"{removed} old files below {folder} were removed.")
+
+
+@main.command(hidden=True)
+@env_file_option
+def drain(env_file: Path | None) -> None:
+    """Let running tasks end while no other starts. `rotate` uses it."""
+    loaded = load_settings(ComponentSettings, env_file)
+    log.configure()
+    from airflow_host import draining  # noqa: PLC0415 (takes half a second)
+    from airflow_host.migrate import database_engine  # noqa: PLC0415
+    from airflow_host.serve import prepare  # noqa: PLC0415
+
+    with database_engine(prepare(loaded)) as engine:
+        draining.drain(
+            loaded.settings.airflow_home, engine, lambda line: click.echo(line, err=True)
+        )
+
+
+@main.command(hidden=True)
+@env_file_option
+def encrypt_anew(env_file: Path | None) -> None:
+    """Encrypt all values in the database with the first Fernet key. `rotate` uses it."""
+    loaded = load_settings(ComponentSettings, env_file)
+    log.configure()
+    from airflow_host.serve import prepare  # noqa: PLC0415
+
+    environment = {**prepare(loaded), "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
+    command = [sys.executable, "-m", "airflow", "rotate-fernet-key"]
+    done = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
+    if done.returncode:
+        raise HostError(
+            "the values could not be encrypted anew: what went wrong is above; all can be read as"
+            " before"
+        )
 
 
 add_common_commands(main, DEFINITION)

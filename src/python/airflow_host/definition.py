@@ -1,9 +1,8 @@
 """What the Airflow host tells of itself to the commands that all hosts have."""
 
-import secrets
-
 from airflow_host.environment import CONNECTION
 from airflow_host.links import walks
+from airflow_host.rotations import ROTATIONS, password
 from airflow_host.secret_keys import KEYS
 from airflow_host.settings import MIB, AirflowSettings
 from hostkit.definition import Contents, Definition, Entrance
@@ -20,10 +19,6 @@ def _contents(loaded: Loaded[AirflowSettings]) -> Contents:
         given or f"sqlite:///{home / 'airflow.db'}",
         {"dags": loaded.settings.airflow_dags_folder, "logs": home / "logs"},
     )
-
-
-def _password() -> str:
-    return secrets.token_urlsafe(24)
 
 
 def _entrance(loaded: Loaded[AirflowSettings]) -> Entrance:
@@ -51,7 +46,8 @@ DEFINITION = Definition(
     contents=_contents,
     address=("AIRFLOW__API__HOST", "AIRFLOW__API__PORT"),
     entrance=_entrance,
-    secrets={**KEYS, "AIRFLOW_PASSWORD": _password, "AIRFLOW_API_PASSWORD": _password},
+    secrets={**KEYS, "AIRFLOW_PASSWORD": password, "AIRFLOW_API_PASSWORD": password},
+    rotations=ROTATIONS,
     migrates=True,
     walks=walks,
 )

@@ -142,6 +142,10 @@ def _defaults(settings: ComponentSettings, *, json_logs: bool) -> dict[str, str]
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
         # How long an ended task waits until the next one starts.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.25",
+        # A task asks again until the api-server is back, whose restart takes half a minute; by
+        # default it may give up, and so fail, after eight seconds.
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "30",
+        "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "5",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 

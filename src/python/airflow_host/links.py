@@ -48,7 +48,7 @@ def walks(loaded: Loaded[AirflowSettings]) -> tuple[Walk, ...]:
             (
                 Step("schema", partial(_schema, loaded), seconds=3 * STEP_SECONDS),
                 Step("user", partial(_user, loaded), seconds=3 * STEP_SECONDS),
-                Step("api-user", partial(_api_user, loaded), seconds=3 * STEP_SECONDS),
+                Step("account", partial(_api_user, loaded), seconds=3 * STEP_SECONDS),
             ),
         ),
         mlflow.walk(Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT)),

@@ -1,17 +1,20 @@
-"""A process of Airflow: its own command line, after three things that it has no setting for."""
+"""A process of Airflow: its own command line, after four things that it has no setting for."""
 
 import atexit
 import functools
 import gc
 import importlib
+import os
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 from airflow.__main__ import main as airflow
 from airflow.sdk.execution_time.supervisor import WatchedSubprocess
 from airflow.utils.deprecation_tools import DeprecatedImportWarning
 
+from airflow_host import draining
 from airflow_host.components import Component
 
 SECONDS_UNTIL_A_CLOSED_CHILD_HAS_ENDED = 0.05
@@ -35,6 +38,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     if sys.argv[1] == Component.SCHEDULER:
         import_for_tasks()
+        draining.heed(Path(os.environ["AIRFLOW_HOME"]))
     airflow()  # type: ignore[no-untyped-call]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hostkit.doctor.steps import Walk
+from hostkit.rotation import Rotation
 from hostkit.settings import Loaded, Settings
 
 
@@ -60,6 +61,7 @@ class Definition:
     `contents`: what it keeps, as its settings say.
     `entrance`: where its clients come in, as its settings say.
     `secrets`: how the credentials are made that need nobody's choice, by name.
+    `rotations`: how those credentials are replaced that need more than to be written anew.
     `migrates`: whether it has a database whose schema its command `migrate` upgrades.
     `address`: the settings that say where it listens: of the address, and of the port.
     `walks`: what its doctor examines: the host itself and its links.
@@ -73,6 +75,7 @@ class Definition:
     contents: Callable[[Loaded[Any]], Contents]
     entrance: Callable[[Loaded[Any]], Entrance]
     secrets: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    rotations: Mapping[str, Rotation] = field(default_factory=dict)
     migrates: bool = False
     address: tuple[str, str] | None = None
     walks: Callable[[Loaded[Any]], tuple[Walk, ...]] = lambda _: ()
