@@ -1,5 +1,6 @@
 """The account that the API server logs in as: what it may do at a real Airflow, and what not."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -147,7 +148,7 @@ def test_after_a_start_it_has_its_rights_again_its_new_password_and_its_old_toke
 
 
 def _log_in(client: httpx.Client, password: str) -> httpx.Response:
-    return client.post("/auth/token", json={"username": "api", "password": password}, auth=None)
+    return client.post("/auth/token", json={"username": "api", "password": password})
 
 
 def _routes(paths: dict[str, dict[str, object]]) -> list[tuple[str, str]]:
@@ -202,3 +203,24 @@ def _body(method: str, path: str) -> object:
     if path.endswith("enqueue-test"):
         return {"connection_id": "one", "conn_type": "http"}
     return next((body for end, body in NEEDS_A_BODY.items() if path.endswith(f"/{end}")), {})
+
+
+def test_people_are_added_listed_given_passwords_and_removed(host: Host) -> None:
+    password = host.run("users", "add", "ada", "--role", "viewer").stdout.strip()
+    assert len(password) >= 20
+    with host.client(password, "ada") as ada:
+        assert ada.get("/api/v2/dags").status_code == 200
+        assert ada.post(RUNS, json={"logical_date": None}).status_code == 403
+    users = {user["name"]: user for user in json.loads(host.run("users", "list", "--json").stdout)}
+    assert users["ada"]["roles"] == ["Viewer"]
+    assert [name for name in users if users[name]["kept_by_settings"]] == ["airflow", "api"]
+    removed = host.run("users", "remove", "ada")
+    assert '"action": "user.remove"' in removed.stderr
+    with host.client(password, "ada") as ada:
+        assert ada.get("/api/v2/dags").status_code == 401
+
+
+def test_the_hosts_own_accounts_are_not_changed_by_hand(host: Host) -> None:
+    refused = host.run("users", "remove", "api")
+    assert refused.returncode == 1
+    assert "'rotate' changes its password" in refused.stderr

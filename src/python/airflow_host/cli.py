@@ -11,6 +11,7 @@ import click
 from airflow_host import task_logs
 from airflow_host.components import Component
 from airflow_host.definition import DEFINITION
+from airflow_host.people_cli import add_users_command
 from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import log
 from hostkit.cli import HostGroup, add_common_commands
@@ -141,6 +142,7 @@ def encrypt_anew(env_file: Path | None) -> None:
         )
 
 
+add_users_command(main)
 add_common_commands(main, DEFINITION)
 
 if __name__ == "__main__":

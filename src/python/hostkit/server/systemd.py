@@ -191,12 +191,14 @@ def run_as_service(
     *,
     release: Path | None = None,
     capture: bool = False,
+    stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command of the host as its user, with its credentials, as its units do.
 
     `arguments`: for instance `["migrate"]`.
     `release`: the folder of the release whose command it is; by default the one that runs.
     `capture`: return what it says, instead of letting it speak to whoever called.
+    `stdin`: what it reads, instead of what whoever called gives it.
     """
     folder = release or layout.current
     units_of_release = folder / "files" / layout.units.relative_to(layout.root)
@@ -213,6 +215,7 @@ def run_as_service(
     command += [f"--setenv={name}" for name in ("TERM", "NO_COLOR") if name in os.environ]
     return subprocess.run(
         [*command, "--", str(folder / "venv/pex"), *arguments],
+        input=stdin,
         capture_output=capture,
         text=True,
         check=False,
