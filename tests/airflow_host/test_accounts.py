@@ -109,6 +109,21 @@ def test_of_all_that_the_api_has_it_may_do_nothing_else(
     assert api.get(RUNS).is_success  # It was not refused because its login had ended.
 
 
+def test_each_change_by_the_api_is_a_line_with_who_and_whether_they_might(
+    host: Host, api: httpx.Client
+) -> None:
+    api.patch("/api/v2/dags/train_model", json={"is_paused": True})
+    lines = [event for event in host.events("api-server") if event["event"] == "audit"]
+    wanted = {
+        "action": "airflow.patch",
+        "on": "/api/v2/dags/train_model",
+        "who": "user:api",
+        "address": "127.0.0.1",
+        "allowed": False,
+    }
+    assert wanted in [{name: line[name] for name in wanted} for line in lines]
+
+
 def test_lists_do_not_tell_it_of_other_dags(admin: httpx.Client, api: httpx.Client) -> None:
     admin.post("/api/v2/dags/tripod_doctor/dagRuns", json={"logical_date": None})
     assert admin.get("/api/v2/dags/~/dagRuns").json()["total_entries"] > 0

@@ -10,6 +10,7 @@ from airflow.plugins_manager import AirflowPlugin
 from fastapi import FastAPI, HTTPException
 
 from airflow_host.basic_auth import BasicAuth
+from airflow_host.changes import Changes
 
 
 @asynccontextmanager
@@ -54,4 +55,7 @@ class CompatibilityPlugin(AirflowPlugin):
     fastapi_apps = [  # noqa: RUF012
         {"name": "health of Airflow 2", "app": old_api, "url_prefix": "/api/v1"}
     ]
-    fastapi_root_middlewares = [{"name": "HTTP Basic", "middleware": BasicAuth}]  # noqa: RUF012
+    fastapi_root_middlewares = [  # noqa: RUF012
+        {"name": "HTTP Basic", "middleware": BasicAuth},
+        {"name": "audit", "middleware": Changes},
+    ]
