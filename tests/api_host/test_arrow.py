@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from api_host.arrow.reader import BatchReader
 from api_host.arrow.writer import BatchWriter
+from api_host.bounds import Bounds
 from api_host.kinds import KINDS, Column
 from api_host.problems import INVALID_INPUT, Problem
 from api_host.schema import Signature
@@ -23,7 +24,7 @@ from api_host.streams.feed import Feed
 from api_host.streams.form import CHUNK_ROWS, Limits, Predicted, Refused
 from tests.api_host.arrow_streams import column, damaged, read, written
 
-LIMITS = Limits(bytes=100_000, rows=5_000, seconds=10.0)
+LIMITS = Limits(bytes=100_000, seconds=10.0, bounds=Bounds(rows=5_000))
 EVERY_KIND = Signature(
     tuple(
         Column(kind, KINDS[kind], required)
@@ -181,7 +182,7 @@ def test_what_is_no_stream(stream: bytes, sentence: str) -> None:
 
 
 def test_a_batch_of_too_many_rows() -> None:
-    rows = LIMITS.rows + 1
+    rows = LIMITS.bounds.rows + 1
     with pytest.raises(Problem, match="has 5001 rows, and may have 5000"):
         frames(written({"a": column([True] * rows, "bool_")}), None)
 

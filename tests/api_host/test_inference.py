@@ -12,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 
+from api_host.bounds import Bounds
 from api_host.problems import Problem
 from api_host.schema import compile_signature
 from api_host.settings import ApiSettings
@@ -257,6 +258,7 @@ def test_bytes_are_what_the_column_says() -> None:
                 for index, (name, value) in enumerate(found.items())
             ],
             signature,
+            Bounds(),
         ).natural()
 
     row = table().iloc[0].tolist()

@@ -14,6 +14,7 @@ from mlflow.pyfunc import scoring_server
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.version import VERSION
 
+from api_host.bounds import Bounds
 from api_host.health import SCORING_PROTOCOL
 from api_host.invocations import decode, encode
 from api_host.parameters import UNKNOWN
@@ -119,7 +120,7 @@ def by_mlflow(body: str, schema: Schema | None, media_type: str) -> Any:
 def by_us(body: str, schema: Schema | None, media_type: str) -> Any:
     signature = compile_signature(None if schema is None else schema.to_json())
     try:
-        return decode(body.encode(), media_type, signature, UNKNOWN).natural()
+        return decode(body.encode(), media_type, signature, UNKNOWN, bounds=Bounds()).natural()
     except Problem:
         return None
 
@@ -186,21 +187,21 @@ def test_speaks_the_protocol_of_the_mlflow_that_it_is_compared_with() -> None:
 )
 def test_refuses_other_content_types(content_type: str) -> None:
     with pytest.raises(Problem) as refusal:
-        decode(b"{}", content_type, None, UNKNOWN)
+        decode(b"{}", content_type, None, UNKNOWN, bounds=Bounds())
     assert refusal.value.kind.status == 415
 
 
 @given(body=st.binary(max_size=50))
 def test_garbage_is_refused(body: bytes) -> None:
     with pytest.raises(Problem) as refusal:
-        decode(body, "application/json", None, UNKNOWN)
+        decode(body, "application/json", None, UNKNOWN, bounds=Bounds())
     assert refusal.value.kind.status == 400
     assert refusal.value.document().error_code == "BAD_REQUEST"
 
 
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(Problem):
-        decode(b'{"inputs":' + b"[" * 100_000, "application/json", None, UNKNOWN)
+        decode(b'{"inputs":' + b"[" * 100_000, "application/json", None, UNKNOWN, bounds=Bounds())
 
 
 def test_numbers_are_written_as_mlflow_writes_them() -> None:

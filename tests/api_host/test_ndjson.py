@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_host.bounds import Bounds
 from api_host.kinds import KINDS, Column
 from api_host.problems import BODY_TOO_LARGE, INVALID_BODY, INVALID_INPUT, Problem
 from api_host.schema import Signature
@@ -18,7 +19,7 @@ from api_host.streams.form import CHUNK_ROWS, Chunk, Limits, Predicted, Refused
 from api_host.streams.ndjson import LineReader, LineWriter
 
 PAIR = Signature((Column("a", KINDS["double"]), Column("b", KINDS["string"])), True, False)
-LIMITS = Limits(bytes=200, rows=100, seconds=10.0)
+LIMITS = Limits(bytes=200, seconds=10.0, bounds=Bounds(rows=100))
 
 
 def chunks(pieces: Sequence[bytes]) -> list[Chunk]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
+from api_host.bounds import Bounds
 from api_host.schema import Signature, compile_signature
 from api_host.v2.columns import to_table
 from api_host.v2.tensors_json import decode
@@ -51,10 +52,10 @@ def quickly(document: Any) -> Any:
 def assert_read_alike(document: Any) -> None:
     found = quickly(document)
     if found is not None:
-        question = decode(json.dumps(document).encode(), Headers(), most_rows=100)
+        question = decode(json.dumps(document).encode(), Headers(), bounds=Bounds(rows=100))
         assert question.id == found[1]
         assert (question.outputs, question.binary) == ((), False)
-        careful = to_table(question.inputs, SIGNATURE)
+        careful = to_table(question.inputs, SIGNATURE, Bounds())
         pd.testing.assert_frame_equal(SIGNATURE.of_numbers(found[0]).natural(), careful.natural())
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from api_host.bounds import Bounds
 from api_host.kinds import DATATYPES
 from api_host.problems import Problem
 from api_host.rpc.messages import decode, encode
@@ -31,7 +32,7 @@ def input_of(datatype: str, shape: Any, **members: Any) -> ModelInferRequest.Inf
 
 def refusal(request: ModelInferRequest) -> Problem:
     with pytest.raises(Problem) as refused:
-        decode(request, most_rows=MOST_ROWS)
+        decode(request, bounds=Bounds(rows=MOST_ROWS))
     assert code(refused.value.kind) is StatusCode.INVALID_ARGUMENT
     return refused.value
 
@@ -49,7 +50,7 @@ def there_and_back(array: NDArray[Any], *, binary: bool) -> NDArray[Any]:
     assert tuple(output.shape) == array.shape
     request = ModelInferRequest(raw_input_contents=answer.raw_output_contents)
     request.inputs.add().ParseFromString(output.SerializeToString())
-    (tensor,) = decode(request, most_rows=MOST_ROWS).inputs
+    (tensor,) = decode(request, bounds=Bounds(rows=MOST_ROWS)).inputs
     return tensor.array.reshape(array.shape)
 
 
@@ -157,7 +158,7 @@ requests = st.builds(
 
 def read_or_refused(request: ModelInferRequest) -> Question | Problem:
     try:
-        return decode(request, most_rows=MOST_ROWS)
+        return decode(request, bounds=Bounds(rows=MOST_ROWS))
     except Problem as problem:
         return problem
 

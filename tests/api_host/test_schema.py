@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api_host.bounds import Bounds
 from api_host.codecs import decode
 from api_host.errors import ModelRefusedError
 from api_host.problems import Problem
@@ -42,7 +43,7 @@ IRIS = signature_of(petal_length="double", petal_width="double")
 
 def read(document: Any, signature: Signature | None = IRIS, *, most_rows: int = 10) -> Natural:
     body = json.dumps(document).encode()
-    return decode(body, "application/json", signature, most_rows=most_rows).natural()
+    return decode(body, "application/json", signature, bounds=Bounds(rows=most_rows)).natural()
 
 
 def mistakes_of(document: Any, signature: Signature = IRIS) -> Mapping[str, str]:
@@ -72,7 +73,9 @@ def test_rows_columns_and_csv_are_the_same(rows: list[dict[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     body = text.getvalue().encode()
-    pd.testing.assert_frame_equal(decode(body, "text/csv", ALL, most_rows=10).natural(), expected)
+    pd.testing.assert_frame_equal(
+        decode(body, "text/csv", ALL, bounds=Bounds(rows=10)).natural(), expected
+    )
 
 
 def test_everything_that_is_wrong_is_named_at_once() -> None:
@@ -160,14 +163,14 @@ def test_any_json_is_read_or_refused(form: str, value: Any, signature: Signature
 @given(st.binary(), st.sampled_from(["application/json", "text/csv", "text/csv; charset=utf-8"]))
 def test_garbage_is_refused(body: bytes, content_type: str) -> None:
     try:
-        decode(body, content_type, IRIS, most_rows=10)
+        decode(body, content_type, IRIS, bounds=Bounds(rows=10))
     except Problem as problem:
         assert problem.kind.status in (400, 413, 422)  # noqa: PT017
 
 
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(Problem) as problem:
-        decode(b'{"rows":' + b"[" * 100_000, "application/json", IRIS, most_rows=10)
+        decode(b'{"rows":' + b"[" * 100_000, "application/json", IRIS, bounds=Bounds(rows=10))
     assert problem.value.kind.status == 400
 
 

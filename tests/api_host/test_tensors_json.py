@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from starlette.datastructures import Headers
 
+from api_host.bounds import Bounds
 from api_host.kinds import DATATYPES, KINDS
 from api_host.problems import MOST_ERRORS, Problem
 from api_host.v2.tensors import Question
@@ -31,7 +32,7 @@ def read(
 ) -> Question:
     text = document if isinstance(document, bytes) else json.dumps(document).encode()
     headers = {JSON_LENGTH: length or str(len(text))} if binary or length else {}
-    return decode(text + binary, Headers(headers), most_rows=most_rows)
+    return decode(text + binary, Headers(headers), bounds=Bounds(rows=most_rows))
 
 
 def request_of(*tensors: dict[str, Any], **members: Any) -> dict[str, Any]:
@@ -265,7 +266,7 @@ def test_what_is_no_request() -> None:
     for document in [*documents, request_of(id=1)]:
         assert refusal(document).kind.name == "invalid-input"
     with pytest.raises(Problem, match="gzip"):
-        decode(b"{}", Headers({"Content-Encoding": "gzip"}), most_rows=1)
+        decode(b"{}", Headers({"Content-Encoding": "gzip"}), bounds=Bounds(rows=1))
 
 
 def test_more_rows_than_are_taken_are_refused_before_they_are_read() -> None:
@@ -320,7 +321,7 @@ def test_any_request_is_read_or_refused(
 
 def outcome(body: bytes, headers: Headers) -> Question | Problem:
     try:
-        return decode(body, headers, most_rows=3)
+        return decode(body, headers, bounds=Bounds(rows=3))
     except Problem as problem:
         return problem
 
@@ -332,7 +333,7 @@ def test_a_truncated_body_is_refused(data: st.DataObject) -> None:
     text = json.dumps(request_of(*answer["outputs"])).encode()
     body = (text + rest)[: data.draw(st.integers(0, len(text) + len(rest) - 1))]
     with pytest.raises(Problem):
-        decode(body, Headers({JSON_LENGTH: str(len(text))}), most_rows=MOST_ROWS)
+        decode(body, Headers({JSON_LENGTH: str(len(text))}), bounds=Bounds(rows=MOST_ROWS))
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ def test_binary_data_is_not_copied() -> None:
     body = text + bytes(8_000_000)
     tracemalloc.start()
     try:
-        decode(body, Headers({JSON_LENGTH: str(len(text))}), most_rows=MOST_ROWS)
+        decode(body, Headers({JSON_LENGTH: str(len(text))}), bounds=Bounds(rows=MOST_ROWS))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -5,18 +5,27 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 
 from api_host.http.exchange import BODY
-from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, Problem
+from api_host.problems import BODY_TOO_LARGE, SLOW_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 from api_host.settings import ApiSettings
 
 
 async def read_body(request: Request, settings: ApiSettings) -> bytes:
     """The whole body. Raises `Problem`, and Starlette's own error if the client went away."""
+    check_encoding(request)
     # That it is here already is what most clients see to: then there is nothing to time.
     whole = request.scope.get("extensions", {}).get(BODY)
     body: bytes = whole["body"] if whole else await _receive(request, settings)
     if len(body) > settings.api_max_body_bytes:
         raise _too_large(settings)
     return body
+
+
+def check_encoding(request: Request) -> None:
+    """Raises `Problem` if a body is compressed: nobody can tell how large it becomes."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-encoding" and value.strip().lower() != b"identity":
+            detail = f"the body is {value.decode('latin-1')[:40]}: send it uncompressed"
+            raise Problem(UNSUPPORTED_MEDIA_TYPE, detail)
 
 
 async def _receive(request: Request, settings: ApiSettings) -> bytes:

@@ -3,12 +3,15 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from api_host import flat
 from api_host.areas import check_area
+from api_host.bounds import Bounds, widest
 from api_host.documents import decode_json
 from api_host.problems import (
     INVALID_BODY,
@@ -16,7 +19,6 @@ from api_host.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     Mistake,
     Problem,
-    too_many_rows,
 )
 from api_host.schema import Signature
 from api_host.table import Table
@@ -25,19 +27,18 @@ JSON = "application/json"
 CSV = "text/csv"
 
 
-def decode(body: bytes, content_type: str, signature: Signature | None, *, most_rows: int) -> Table:
+def decode(body: bytes, content_type: str, signature: Signature | None, *, bounds: Bounds) -> Table:
     """What a model predicts from, read from a body and checked.
 
-    `most_rows`: how many rows a body may have.
     Raises `Problem`.
     """
     match content_type.partition(";")[0].strip().lower():
         case "application/json":
-            if (table := _simple(body, signature, most_rows)) is not None:
+            if (table := _simple(body, signature, bounds)) is not None:
                 return table
-            document = decode_json(body)
+            document = _document(body, bounds)
         case "text/csv":
-            document = {"rows": _csv_rows(body, signature)}
+            document = {"rows": _csv_rows(body, signature, bounds)}
         case other:
             raise Problem(
                 UNSUPPORTED_MEDIA_TYPE,
@@ -45,29 +46,44 @@ def decode(body: bytes, content_type: str, signature: Signature | None, *, most_
             )
     match document:
         case {"rows": list(rows), **others} if not others:
-            _check_count(len(rows), most_rows)
+            _check_count(len(rows), bounds)
+            _check_width(widest(rows), signature, bounds)
             return signature.from_rows(rows) if signature else unchecked(rows)
         case {"columns": dict(columns), **others} if not others:
             lengths = (len(values) for values in columns.values() if isinstance(values, list))
-            _check_count(max(lengths, default=0), most_rows)
+            _check_count(max(lengths, default=0), bounds)
+            _check_width(len(columns), signature, bounds)
             return signature.from_columns(columns) if signature else unchecked(columns)
     detail = 'must be {"rows": [...]}, an array of rows, or {"columns": {...}}, an object of arrays'
     raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
 
 
-def _simple(body: bytes, signature: Signature | None, most_rows: int) -> Table | None:
+def _document(body: bytes, bounds: Bounds) -> Any:
+    match flat.read(body):
+        case flat.Rows(rows=rows):
+            return {"rows": rows}
+        case flat.Columns(columns=columns):
+            return {"columns": columns}
+    return decode_json(body, bounds)
+
+
+def _simple(body: bytes, signature: Signature | None, bounds: Bounds) -> Table | None:
     if signature is None or signature.reader is None:
         return None
     matrix = signature.reader.read(body)
     if matrix is None:
         return None
-    _check_count(len(matrix), most_rows)
+    _check_count(len(matrix), bounds)
     return signature.of_numbers(matrix)
 
 
-def _check_count(count: int, most_rows: int) -> None:
-    if count > most_rows:
-        raise too_many_rows(count, most_rows)
+def _check_width(width: int, signature: Signature | None, bounds: Bounds) -> None:
+    own = 0 if signature is None else len(signature.columns)
+    bounds.fitting(own).check_columns(width)
+
+
+def _check_count(count: int, bounds: Bounds) -> None:
+    bounds.check_rows(count)
     if count == 0:
         detail = "must have at least one row"
         raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)])
@@ -85,7 +101,7 @@ def unchecked(values: Any) -> Table:
         raise Problem(INVALID_INPUT, f"the body {detail}", mistakes=[Mistake("", detail)]) from None
 
 
-def _csv_rows(body: bytes, signature: Signature | None) -> list[dict[str, Any]]:
+def _csv_rows(body: bytes, signature: Signature | None, bounds: Bounds) -> list[dict[str, Any]]:
     try:
         lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -94,6 +110,9 @@ def _csv_rows(body: bytes, signature: Signature | None) -> list[dict[str, Any]]:
     if not lines:
         raise Problem(INVALID_BODY, "the body is empty: its first line must name the columns")
     header = lines[0]
+    _check_width(len(header), signature, bounds)
+    if len(body) > bounds.characters:
+        bounds.check_strings(chain.from_iterable(lines))
     if signature is not None and not signature.named:
         raise Problem(INVALID_INPUT, "the columns of this model have no names: send JSON")
     kinds = {} if signature is None else {c.name: c.kind.name for c in signature.columns}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.responses import Response
 
+from api_host.bounds import Bounds
 from api_host.problems import INVALID_BODY, Mistake, Problem, invalid_input, pointer
 
 JSON = "application/json"
@@ -17,13 +18,14 @@ Document = TypeVar("Document")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 
-def decode_json(body: bytes) -> Any:
+def decode_json(body: bytes, bounds: Bounds) -> Any:
     """The value that a JSON body holds. Raises `Problem`."""
-    return decode_document(body, object)
+    return decode_document(body, object, bounds)
 
 
-def decode_document(body: bytes, document: type[Document]) -> Document:
+def decode_document(body: bytes, document: type[Document], bounds: Bounds) -> Document:
     """What a JSON body holds, which must be of this type. Raises `Problem`."""
+    bounds.check_json(body)
     try:
         return msgspec.json.decode(body, type=document)
     except msgspec.ValidationError as error:

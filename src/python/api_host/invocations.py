@@ -17,10 +17,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from api_host.areas import check_area, check_csv
+from api_host.bounds import Bounds, widest
 from api_host.enforcement import enforce, invalid
 from api_host.kinds import Kind
 from api_host.parameters import Parameters
-from api_host.problems import UNSUPPORTED_MEDIA_TYPE, Problem
+from api_host.problems import INVALID_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 from api_host.schema import Signature
 from api_host.table import Table
 
@@ -31,16 +32,23 @@ LANGUAGE_KEYS = frozenset({"input", "messages", "prompt"})
 
 
 def decode(
-    body: bytes, content_type: str, signature: Signature | None, parameters: Parameters
+    body: bytes,
+    content_type: str,
+    signature: Signature | None,
+    parameters: Parameters,
+    *,
+    bounds: Bounds,
 ) -> Table:
     """What the model predicts from. Raises `Problem`."""
+    if signature is not None:
+        bounds = bounds.fitting(len(signature.columns))
     match _media_type(content_type):
         case "application/json":
             if (numbers := _numbers(body, signature)) is not None:
                 return numbers
-            return _from_json(body, signature, parameters)
+            return _from_json(body, signature, parameters, bounds)
         case "text/csv":
-            return _table(_from_csv(body, signature), signature)
+            return _table(_from_csv(body, signature, bounds), signature)
         case _:
             raise Problem(
                 UNSUPPORTED_MEDIA_TYPE,
@@ -110,22 +118,30 @@ def _table(found: Any, signature: Signature | None) -> Table:
     return Table(found)
 
 
-def _from_csv(body: bytes, signature: Signature | None) -> pd.DataFrame:
+def _from_csv(body: bytes, signature: Signature | None, bounds: Bounds) -> pd.DataFrame:
     try:
-        check_csv(body.decode())
+        check_csv(body.decode(), bounds)
         text = io.StringIO(body.decode())
         if signature is None:
             return pd.read_csv(text)
         if signature.is_tensor:
             raise ValueError("the model takes an array, which CSV is not")  # noqa: TRY301
         return pd.read_csv(text, dtype={c.name: c.kind.dtype for c in signature.columns})
+    except Problem:
+        raise
     except Exception as error:  # noqa: BLE001 - pandas raises whatever it likes
         raise invalid(f"the body is not CSV that pandas reads: {error}") from None
 
 
-def _from_json(body: bytes, signature: Signature | None, parameters: Parameters) -> Table:
+def _from_json(
+    body: bytes, signature: Signature | None, parameters: Parameters, bounds: Bounds
+) -> Table:
     try:
+        body = _utf8(body)
+        bounds.check_json(body)
         document = json.loads(body)
+    except Problem as problem:
+        raise invalid(problem.detail) if problem.kind is INVALID_BODY else problem from None
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(document, dict):
@@ -138,13 +154,22 @@ def _from_json(body: bytes, signature: Signature | None, parameters: Parameters)
             f"the body has {', '.join(sorted(language))}, which is for language models; this"
             f" model takes {forms[0]} without it"
         )
-    table = _table(_read(forms[0], document[forms[0]], signature), signature)
+    table = _table(_read(forms[0], document[forms[0]], signature, bounds), signature)
     parameters.check(document.get("params"))
     return table
 
 
-def _read(form: str, values: Any, signature: Signature | None) -> Any:
+def _utf8(body: bytes) -> bytes:
+    """The same JSON in the encoding that is measured: MLflow takes UTF-16 and UTF-32 too."""
+    encoding = json.detect_encoding(body)
+    if encoding.startswith("utf-8"):
+        return body
+    return body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
+
+
+def _read(form: str, values: Any, signature: Signature | None, bounds: Bounds) -> Any:
     try:
+        bounds.check_columns(_width(values))
         check_area(values, texts=form in ("inputs", "instances"))
         match form:
             case "dataframe_records":
@@ -159,6 +184,12 @@ def _read(form: str, values: Any, signature: Signature | None) -> Any:
         raise
     except Exception as error:  # noqa: BLE001 - pandas raises whatever it likes
         raise invalid(f"/{form} does not answer the signature of the model: {error}") from None
+
+
+def _width(values: Any) -> int:
+    if isinstance(values, dict) and "data" in values:  # It may be a table that was split.
+        return max(widest([values.get("columns")]), widest(values["data"]), len(values))
+    return widest(values)
 
 
 def _records(values: Any) -> pd.DataFrame:

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from api_host.bounds import Bounds
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What one model may be asked.
@@ -40,11 +42,18 @@ class OwnLimits:
 class ModelLimits:
     """The limits of each model.
 
+    `bounds`: of bodies, where no model has limits of its own.
     `longest_seconds`: how long a prediction of any of them may take.
     """
 
-    def __init__(self, of_all: Limits, own: tuple[OwnLimits, ...]) -> None:
+    def __init__(self, of_all: Limits, own: tuple[OwnLimits, ...], bounds: Bounds) -> None:
+        self.bounds: Final = bounds
         self._of_all = of_all
+        self._bounds_of = {
+            each.name: msgspec.structs.replace(bounds, rows=each.max_rows)
+            for each in own
+            if each.max_rows is not None
+        }
         self._of = {each.name: _with(of_all, each) for each in own}
         every = (of_all, *self._of.values())
         self.longest_seconds: Final = max(each.timeout_seconds for each in every)
@@ -52,6 +61,10 @@ class ModelLimits:
     def of(self, name: str) -> Limits:
         """Those that are in force for a model."""
         return self._of.get(name, self._of_all)
+
+    def bounds_of(self, name: str) -> Bounds:
+        """What a body for a model may have."""
+        return self._bounds_of.get(name, self.bounds)
 
 
 def _with(of_all: Limits, own: OwnLimits) -> Limits:

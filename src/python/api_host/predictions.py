@@ -192,11 +192,12 @@ async def answer(request: Request, host: Host, served: Served, function: Functio
     note_served(request, served.version)
     body = await read_body(request, host.settings)
     limits = host.limits.of(served.version.name)
+    bounds = host.limits.bounds_of(served.version.name)
     ask = _readers()[function]
     return await respond(
         host,
         served,
-        partial(ask, served, body, request.headers, most_rows=limits.max_rows),
+        partial(ask, served, body, request.headers, bounds=bounds),
         size=len(body),
         seconds=limits.timeout_seconds,
         wait=partial(_while_wanted, request),

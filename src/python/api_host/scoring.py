@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from api_host import codecs, invocations
 from api_host.answers import ModelName, Predictions, Probabilities
+from api_host.bounds import Bounds
 from api_host.documents import JsonText
 from api_host.enforcement import invalid
 from api_host.models.catalog import Served
 from api_host.models.probabilities import PREDICT
-from api_host.problems import PREDICTION_FAILED, Problem, too_many_rows
+from api_host.problems import PREDICTION_FAILED, Problem
 from api_host.table import Table
 from api_host.v2 import columns, tensors, tensors_json
 
@@ -39,10 +40,10 @@ class Question(Generic[Answer]):
     functions: tuple[str, ...] = ()
 
 
-def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
+def score(served: Served, body: bytes, headers: Headers, *, bounds: Bounds) -> Question[Response]:
     """What `/v1/models/{name}/predict` is asked. Raises `Problem`."""
     content_type = headers.get("Content-Type", "")
-    table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
+    table = codecs.decode(body, content_type, served.model.signature, bounds=bounds)
     version = served.version
 
     def answer(predictions: Any) -> Response:
@@ -52,10 +53,10 @@ def score(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     return Question(table, answer, refuse)
 
 
-def weigh(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
+def weigh(served: Served, body: bytes, headers: Headers, *, bounds: Bounds) -> Question[Response]:
     """What `/v1/models/{name}/predict_proba` is asked. Raises `Problem`."""
     content_type = headers.get("Content-Type", "")
-    table = codecs.decode(body, content_type, served.model.signature, most_rows=most_rows)
+    table = codecs.decode(body, content_type, served.model.signature, bounds=bounds)
     version, classes = served.version, served.model.classes or []
 
     def answer(predictions: Any) -> Response:
@@ -66,10 +67,10 @@ def weigh(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
     return Question(table, answer, refuse)
 
 
-def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
+def infer(served: Served, body: bytes, headers: Headers, *, bounds: Bounds) -> Question[Response]:
     """What `/v2/models/{name}/infer` is asked. Raises `Problem`."""
-    question, table = _numbers(served, body, headers, most_rows) or _tensors(
-        served, body, headers, most_rows
+    question, table = _numbers(served, body, headers, bounds) or _tensors(
+        served, body, headers, bounds
     )
     version = served.version
 
@@ -84,31 +85,33 @@ def infer(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Q
 
 
 def _tensors(
-    served: Served, body: bytes, headers: Headers, most_rows: int
+    served: Served, body: bytes, headers: Headers, bounds: Bounds
 ) -> tuple[tensors.Question, Table]:
-    question = tensors_json.decode(body, headers, most_rows=most_rows)
-    return question, columns.to_table(question.inputs, served.model.signature)
+    signature = served.model.signature
+    if signature is not None:
+        bounds = bounds.fitting(len(signature.columns))
+    question = tensors_json.decode(body, headers, bounds=bounds)
+    return question, columns.to_table(question.inputs, signature, bounds)
 
 
 def _numbers(
-    served: Served, body: bytes, headers: Headers, most_rows: int
+    served: Served, body: bytes, headers: Headers, bounds: Bounds
 ) -> tuple[tensors.Question, Table] | None:
     """The same at once, where the body is of a simple form."""
     signature = served.model.signature
     if signature is None or signature.tensors is None or not tensors_json.is_plain(headers):
         return None
     found = signature.tensors.read(body)
-    if found is None or len(found[0]) > most_rows:
+    if found is None or len(found[0]) > bounds.rows:
         return None
     return tensors.Question(found[1], (), (), binary=False), signature.of_numbers(found[0])
 
 
-def invoke(served: Served, body: bytes, headers: Headers, *, most_rows: int) -> Question[Response]:
+def invoke(served: Served, body: bytes, headers: Headers, *, bounds: Bounds) -> Question[Response]:
     """What `/invocations` is asked. Raises `Problem`."""
     model, content_type = served.model, headers.get("Content-Type", "")
-    table = invocations.decode(body, content_type, model.signature, model.parameters)
-    if len(table) > most_rows:
-        raise too_many_rows(len(table), most_rows)
+    table = invocations.decode(body, content_type, model.signature, model.parameters, bounds=bounds)
+    bounds.check_rows(len(table))
 
     def answer(predictions: Any) -> Response:
         return JsonText(invocations.encode(predictions))

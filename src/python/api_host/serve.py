@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from api_host import health
 from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.http.connections import look_after_connections
+from api_host.http.heads import Heads
 from api_host.http.pace import Pace
 from api_host.settings import ApiSettings
 from hostkit import pulse
@@ -77,6 +78,7 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
         settings.api_max_connections,
         settings.api_max_connections_per_address,
         Pace(settings.api_read_timeout_seconds),
+        Heads(settings.api_max_headers, settings.api_max_header_bytes),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config))
@@ -131,6 +133,11 @@ def server_config(settings: ApiSettings, listener: socket.socket) -> Config:
     ) * SECONDS
     config.startup_timeout = 2 * RECOVERY_SECONDS
     config.keep_alive_timeout = settings.api_idle_timeout_seconds * SECONDS
+    config.h11_max_incomplete_size = settings.api_max_header_bytes
+    # By HTTP/2 each header counts as 32 bytes more; what is a little too much is told so.
+    config.h2_max_header_list_size = 2 * (
+        settings.api_max_header_bytes + 32 * settings.api_max_headers
+    )
     # Hypercorn's 1000 cuts HTTP/2 connections off in the middle of requests.
     config.keep_alive_max_requests = 10**9
     return config

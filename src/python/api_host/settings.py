@@ -14,12 +14,23 @@ from pydantic import (
     model_validator,
 )
 
+from api_host.bounds import LEAST_CHARACTERS, LEAST_DEPTH, Bounds
 from api_host.limits import Limits, ModelLimits, OwnLimits, read_limits
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import WITH_COMMAS, Settings
 
-MEBIBYTE = 1024 * 1024
+KIBIBYTE = 1024
+MEBIBYTE = 1024 * KIBIBYTE
+
+MOST_DEPTH = 500
+"""Python itself cannot follow much more."""
+
+LEAST_HEADERS = 16
+LEAST_HEADER_BYTES = 2 * KIBIBYTE
+"""Browsers and proxies have as many for any request."""
+
+MOST_HEADER_BYTES = MEBIBYTE
 
 MOST_WORKERS = 256
 
@@ -155,6 +166,37 @@ class ApiSettings(Settings):
     api_max_rows: PositiveInt = Field(
         default=100_000, description="Most rows in one request.", examples=["100000"]
     )
+    api_max_columns: PositiveInt = Field(
+        default=10_000,
+        description="Most columns in one request, unless the model itself takes more.",
+        examples=["10000"],
+    )
+    api_max_json_depth: int = Field(
+        default=64,
+        ge=LEAST_DEPTH,
+        le=MOST_DEPTH,
+        description="How many arrays and objects of JSON may be within each other.",
+        examples=["64"],
+    )
+    api_max_string_characters: int = Field(
+        default=65_536,
+        ge=LEAST_CHARACTERS,
+        description="Most characters of a string in a request, and bytes of a binary value.",
+        examples=["65536"],
+    )
+    api_max_headers: int = Field(
+        default=100,
+        ge=LEAST_HEADERS,
+        description="Most headers of a request.",
+        examples=["100"],
+    )
+    api_max_header_bytes: int = Field(
+        default=16 * KIBIBYTE,
+        ge=LEAST_HEADER_BYTES,
+        le=MOST_HEADER_BYTES,
+        description="Most bytes of a request's line and headers.",
+        examples=["16384"],
+    )
     api_max_connections: PositiveInt = Field(
         default=1000,
         description="Most connections to a process, and as many over gRPC; others are refused.",
@@ -246,7 +288,13 @@ class ApiSettings(Settings):
             max_rows=self.api_max_rows,
             timeout_seconds=self.api_predict_timeout_seconds,
         )
-        return ModelLimits(of_all, self.model_limits)
+        bounds = Bounds(
+            rows=self.api_max_rows,
+            columns=self.api_max_columns,
+            depth=self.api_max_json_depth,
+            characters=self.api_max_string_characters,
+        )
+        return ModelLimits(of_all, self.model_limits, bounds)
 
     @model_validator(mode="after")
     def _refuse_one_port_for_two(self) -> Self:

@@ -45,7 +45,7 @@ async def start_training(request: Request) -> Response:
     """`POST /v1/trainings`."""
     host = host_of(request)
     body = await read_body(request, host.settings)
-    wanted = check(decode_json(body) if body.strip() else {})
+    wanted = check(decode_json(body, host.limits.bounds) if body.strip() else {})
     check_model(caller_of(request), wanted)
     key = request.headers.get("Idempotency-Key")
     training_id = run_id(key)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from api_host.bounds import Bounds
 from api_host.problems import INVALID_BODY, Problem
 
-MOST_COLUMNS = 4_096
-MOST_BUFFERS = 3 * MOST_COLUMNS
+BUFFERS_OF_A_COLUMN = 3
 MOST_NAME_BYTES = 1_024
 
 
@@ -129,9 +129,9 @@ def broken(detail: str) -> Problem:
     return Problem(INVALID_BODY, f"the body is not an Arrow IPC stream: {detail}")
 
 
-def read_message(metadata: bytes) -> Message:
+def read_message(metadata: bytes, bounds: Bounds) -> Message:
     """The head that these bytes hold. Raises `Problem`."""
-    root = _Table(metadata, _value("<I", metadata, 0))
+    root = _Table(metadata, _value("<I", metadata, 0), bounds)
     kind, header = root.number(1, "<B"), root.table(2)
     body_bytes = root.number(3, "<q")
     if header is None or body_bytes < 0:
@@ -161,6 +161,7 @@ class _Table:
 
     data: bytes
     at: int
+    bounds: Bounds
 
     def _field(self, number: int) -> int | None:
         layout = self.at - _value("<i", self.data, self.at)
@@ -183,7 +184,7 @@ class _Table:
 
     def table(self, number: int) -> "_Table | None":
         at = self._target(number)
-        return None if at is None else _Table(self.data, at)
+        return None if at is None else _Table(self.data, at, self.bounds)
 
     def text(self, number: int) -> str:
         at = self._target(number)
@@ -197,24 +198,23 @@ class _Table:
         except UnicodeDecodeError:
             raise broken("the name of a column is not UTF-8") from None
 
-    def _vector(self, number: int, size: int, most: int) -> range:
+    def _vector(self, number: int, size: int, *, of_a_column: int = 1) -> range:
         """Where the elements of a vector are."""
         at = self._target(number)
         if at is None:
             return range(0)
         count = _value("<I", self.data, at)
-        if count > most:
-            raise broken(f"it has more than {MOST_COLUMNS} columns")
+        self.bounds.check_columns(-(-count // of_a_column))
         return range(at + 4, at + 4 + count * size, size)
 
     def tables(self, number: int) -> "Iterator[_Table]":
-        for at in self._vector(number, 4, MOST_COLUMNS):
-            yield _Table(self.data, at + int(_value("<I", self.data, at)))
+        for at in self._vector(number, 4):
+            yield _Table(self.data, at + int(_value("<I", self.data, at)), self.bounds)
 
     def pairs(self, number: int) -> tuple[tuple[int, int], ...]:
         return tuple(
             (_value("<q", self.data, at), _value("<q", self.data, at + 8))
-            for at in self._vector(number, 16, MOST_BUFFERS)
+            for at in self._vector(number, 16, of_a_column=BUFFERS_OF_A_COLUMN)
         )
 
 

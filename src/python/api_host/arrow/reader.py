@@ -8,6 +8,7 @@ import pandas as pd
 
 from api_host.arrow.columns import Column, Values, open_columns, read_dictionary
 from api_host.arrow.metadata import Batch, Dictionary, Field, Form, broken, read_message
+from api_host.bounds import Bounds
 from api_host.kinds import Column as InputColumn
 from api_host.kinds import Kind
 from api_host.problems import (
@@ -16,7 +17,6 @@ from api_host.problems import (
     Problem,
     invalid_input,
     pointer,
-    too_many_rows,
 )
 from api_host.schema import Signature
 from api_host.streams.feed import Feed
@@ -47,6 +47,7 @@ class BatchReader:
             raise broken("it does not begin with a schema")
         self._fields = first[0]
         _check(self._fields, self._signature)
+        bounds = self._limits.bounds
         while message := await self._message():
             content, body = message
             if isinstance(content, Dictionary):
@@ -56,7 +57,7 @@ class BatchReader:
                 columns = open_columns(self._fields, content, body, self._dictionaries)
                 for start in range(0, content.rows, self._limits.chunk_rows):
                     stop = min(start + self._limits.chunk_rows, content.rows)
-                    yield _Rows(self._fields, columns, start, stop, self._signature)
+                    yield _Rows(self._fields, columns, range(start, stop), self._signature, bounds)
             else:
                 raise broken("it has two schemas")
 
@@ -74,7 +75,7 @@ class BatchReader:
                     raise broken("something follows its end")
                 return None
             self._check_size(size)
-            message = read_message(await self._exactly(size))
+            message = read_message(await self._exactly(size), self._limits.bounds)
             self._check_size(message.body_bytes)
             return message.content, await self._exactly(message.body_bytes)
 
@@ -94,8 +95,7 @@ class BatchReader:
             raise Problem(BODY_TOO_LARGE, f"{detail}: write smaller record batches")
 
     def _check_rows(self, batch: Batch) -> None:
-        if batch.rows > self._limits.rows:
-            raise too_many_rows(batch.rows, self._limits.rows)
+        self._limits.bounds.check_rows(batch.rows)
 
     def _learn(self, dictionary: Dictionary, body: bytes) -> None:
         """Keeps a dictionary, instead of the one with its number."""
@@ -107,6 +107,7 @@ class BatchReader:
         self._dictionary_bytes[number] = len(body)
         self._check_size(sum(self._dictionary_bytes.values()))
         self._dictionaries[number] = read_dictionary(field.type, dictionary.batch, body)
+        self._limits.bounds.check_strings(self._dictionaries[number])
 
 
 class _Rows:
@@ -114,33 +115,37 @@ class _Rows:
         self,
         fields: Sequence[Field],
         columns: Sequence[Column],
-        start: int,
-        stop: int,
+        places: range,
         signature: Signature | None,
+        bounds: Bounds,
     ) -> None:
         self._fields = fields
         self._columns = columns
-        self._start = start
-        self._stop = stop
+        self._places = places
         self._signature = signature
+        self._bounds = bounds
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return len(self._places)
 
     def table(self, start: int, stop: int) -> Table:
         """Some of the rows, checked."""
-        found = [c.values(self._start + start, self._start + stop) for c in self._columns]
+        first = self._places.start
+        found = [c.values(first + start, first + stop) for c in self._columns]
+        for values in found:
+            if isinstance(values, list):
+                self._bounds.check_strings(values)
         if self._signature is None:
             names = [field.name for field in self._fields]
             return Table(pd.DataFrame(dict(zip(names, found, strict=True))))
-        values: dict[str | int, Values] = {}
+        by_name: dict[str | int, Values] = {}
         if self._signature.named:
             named = {f.name: v for f, v in zip(self._fields, found, strict=True)}
             nothing: list[Any] = [None] * (stop - start)
-            values = {c.name: named.get(str(c.name), nothing) for c in self._signature.columns}
+            by_name = {c.name: named.get(str(c.name), nothing) for c in self._signature.columns}
         else:
-            values = dict(enumerate(found))
-        return self._signature.checked(values, lambda name, _: pointer(name))
+            by_name = dict(enumerate(found))
+        return self._signature.checked(by_name, lambda name, _: pointer(name))
 
 
 def _check(fields: Sequence[Field], signature: Signature | None) -> None:

@@ -22,6 +22,7 @@ from hypercorn.typing import TaskGroup
 
 from api_host import metrics
 from api_host.http.exchange import Exchange
+from api_host.http.heads import Heads
 from api_host.http.http1 import Http1
 from api_host.http.http2 import Http2
 from api_host.http.pace import Pace
@@ -282,16 +283,17 @@ def _refusal(why: str) -> bytes:
     return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-def look_after_connections(most: int, most_of_one: int, pace: Pace) -> None:
+def look_after_connections(most: int, most_of_one: int, pace: Pace, heads: Heads) -> None:
     """Makes Hypercorn in this process let go of a connection as soon as its client has.
 
     `most`: how many there may be at a time; who makes another is told so.
     `most_of_one`: how many of them from one address.
     `pace`: how slow their clients may be; who is slower is cut off.
+    `heads`: how large the heads of requests may be.
     """
     connections = _Connections(most, most_of_one, pace)
     setattr(run, TCPServer.__name__, partial(_Connection, connections))
-    setattr(protocol, h11.H11Protocol.__name__, Http1)
-    setattr(protocol, h2.H2Protocol.__name__, partial(Http2, pace))
+    setattr(protocol, h11.H11Protocol.__name__, partial(Http1, heads))
+    setattr(protocol, h2.H2Protocol.__name__, partial(Http2, pace, heads))
     for module in (h11, h2):
         setattr(module, HTTPStream.__name__, Exchange)

@@ -15,14 +15,15 @@ from hypercorn.protocol.events import Event, Response
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 from hypercorn.typing import H11SendableEvent
 
+from api_host.http.heads import Heads
 from api_host.http.messages import Messages, Request
 from api_host.http.messages import Response as Answer
 from api_host.problems import HEADERS_TOO_LARGE, INVALID_REQUEST, Problem
 
-MOST_HEADERS = 100
-
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 """What an HTTP/2 connection without TLS begins with (RFC 9113, section 3.4), but for its end."""
+
+_UNREADABLE = Problem(INVALID_REQUEST, "this is not HTTP/1.1, or leaves open where its body ends")
 
 _ILLEGAL = re.compile(rb"[\r\n\0]")
 
@@ -39,8 +40,9 @@ class Http1(H11Protocol):
     WebSockets, of which this host has none.
     """
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, heads: Heads, *args: Any) -> None:
         super().__init__(*args)
+        self._heads = heads
         self.connection = cast("h11.Connection", Messages(self.config.h11_max_incomplete_size))
         self._head = b""
         self._is_new = True
@@ -84,7 +86,7 @@ class Http1(H11Protocol):
         pass  # HTTP/2 begins as such, and nothing else is spoken here.
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if len(request.headers) > MOST_HEADERS:
+        if not self._heads.allow(request.target, request.headers):
             await self._refuse(HEADERS_TOO_LARGE.status)
         else:
             await super()._create_stream(_without_upgrade(request))
@@ -96,7 +98,8 @@ class Http1(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         if self.connection.our_state is h11.SEND_BODY:
             return  # The answer has begun: all that is left is to end the connection.
-        response = _problem(status_code).response()
+        is_large = status_code == HEADERS_TOO_LARGE.status
+        response = (self._heads.refusal if is_large else _UNREADABLE).response()
         headers = [*response.raw_headers, (b"connection", b"close")]
         headers += self.config.response_headers("h11")
         status = response.status_code
@@ -108,13 +111,6 @@ class Http1(H11Protocol):
 @lru_cache(1)
 def _own_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG001
     return config.response_headers("h11")
-
-
-def _problem(status: int) -> Problem:
-    if status == HEADERS_TOO_LARGE.status:
-        detail = f"a request may have {MOST_HEADERS} headers and 16 KiB of them"
-        return Problem(HEADERS_TOO_LARGE, detail)
-    return Problem(INVALID_REQUEST, "this is not HTTP/1.1, or leaves open where its body ends")
 
 
 def _without_upgrade(request: h11.Request) -> h11.Request:

@@ -23,7 +23,9 @@ from hypercorn.protocol import events as ours
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.exceptions import HyperframeError
 
+from api_host.http.heads import Heads
 from api_host.http.pace import Pace
+from api_host.problems import Problem
 
 MOST_TROUBLE = 1000
 """How much trouble a client may make at once: 1 for a frame that asks for nothing, and the next."""
@@ -45,9 +47,10 @@ class Http2(H2Protocol):
     ask for, and want all that they ask for.
     """
 
-    def __init__(self, pace: Pace, *args: Any) -> None:
+    def __init__(self, pace: Pace, heads: Heads, *args: Any) -> None:
         super().__init__(*args)
         self._pace = pace
+        self._heads = heads
         self._trouble = 0
         self._is_over = False
         self._begun = asyncio.get_running_loop().time()
@@ -100,6 +103,8 @@ class Http2(H2Protocol):
                 return
             if isinstance(event, RequestReceived) and not _is_plain(event.headers or ()):
                 await self._reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            elif isinstance(event, RequestReceived) and not self._heads.allow(b"", event.headers):
+                await self._refuse(event.stream_id, self._heads.refusal)
             elif isinstance(event, DataReceived) and event.stream_id not in self.streams:
                 await self._pass_over(event)
             elif not isinstance(event, PriorityUpdated):
@@ -125,6 +130,14 @@ class Http2(H2Protocol):
             self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         if event.stream_ended is None and event.stream_id not in self.stream_buffers:
             await self._reset(event.stream_id, ErrorCodes.NO_ERROR)
+
+    async def _refuse(self, stream_id: int, problem: Problem) -> None:
+        response = problem.response()
+        headers = [(b":status", str(response.status_code).encode()), *response.raw_headers]
+        with suppress(ProtocolError):
+            self.connection.send_headers(stream_id, headers)
+            self.connection.send_data(stream_id, bytes(response.body), end_stream=True)
+        await self._flush()
 
     async def _reset(self, stream_id: int, code: ErrorCodes) -> None:
         with suppress(ProtocolError):

@@ -1,28 +1,31 @@
 """Requests of v2 in JSON whose tensors are numbers alone."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
+from api_host.flat import Scalar, Text
 from api_host.kinds import Column
 from api_host.numbers.columns import all_doubles, from_columns
 from api_host.table import Matrix
 
+_Parameters: TypeAlias = dict[Text, Scalar] | None
+
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
+    name: Text
     shape: list[int]
     datatype: Literal["FP64"]
     data: list[float | None]
-    parameters: dict[str, Any] | None = None
+    parameters: _Parameters = None
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     inputs: list[_Tensor]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
+    id: Text | None = None
+    parameters: _Parameters = None
 
 
 _TELLING = frozenset(

@@ -51,13 +51,20 @@ PAGE = Content("text/html")
 MODEL = ("Tripod-Model",)
 """The header of every answer that a model gave."""
 
-READ = (problems.SLOW_BODY, problems.BODY_TOO_LARGE, problems.INVALID_BODY, problems.INVALID_INPUT)
+READ = (
+    problems.SLOW_BODY,
+    problems.BODY_TOO_LARGE,
+    problems.STRING_TOO_LONG,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.INVALID_BODY,
+    problems.INVALID_INPUT,
+)
 FIND = (problems.NOT_FOUND, problems.UNKNOWN_MODEL, problems.NO_MODEL)
 FIND_ANY = (*FIND, problems.MODEL_REFUSED, problems.REGISTRY_AWAY)
 PREDICT = (
     *READ,
     problems.TOO_MANY_ROWS,
-    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.TOO_MANY_COLUMNS,
     problems.PREDICTION_FAILED,
     problems.PREDICTION_TIMEOUT,
     problems.OVERLOADED,
@@ -293,6 +300,8 @@ def _scoring(example: Example) -> tuple[Operation, ...]:
                 problems.BODY_TOO_LARGE,
                 problems.INVALID_INVOCATION,
                 problems.TOO_MANY_ROWS,
+                problems.TOO_MANY_COLUMNS,
+                problems.STRING_TOO_LONG,
                 problems.UNSUPPORTED_MEDIA_TYPE,
                 problems.AMBIGUOUS_MODEL,
                 problems.NO_MODEL,

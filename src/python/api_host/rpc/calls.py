@@ -25,6 +25,7 @@ from api_host.host import Host
 from api_host.models.registry import ModelVersion
 from api_host.problems import (
     FORBIDDEN,
+    HEADERS_TOO_LARGE,
     INTERNAL,
     INVALID_BODY,
     OVERLOADED,
@@ -110,6 +111,7 @@ class Calls:
             with bound_contextvars(request_id=call.id), self._noted(method, call):
                 try:
                     self._check_room(method)
+                    self._check_headers(context)
                     need = need_of(method)
                     call.caller = await find_caller(self._host.guard, context, need)
                     self._host.guard.allow(call.caller, need)
@@ -136,6 +138,11 @@ class Calls:
                 f"this host answers {most} calls at a time, and more may not be: ask again later"
             )
             raise Problem(OVERLOADED, detail, retry_after=RETRY_SECONDS)
+
+    def _check_headers(self, context: Context) -> None:
+        most = self._host.settings.api_max_headers
+        if len(context.invocation_metadata() or ()) > most:
+            raise Problem(HEADERS_TOO_LARGE, f"a call may have {most} metadata")
 
     async def _body(self, messages: AsyncIterator[bytes]) -> bytes:
         seconds = self._host.settings.api_read_timeout_seconds

@@ -9,7 +9,10 @@ import asyncio
 import itertools
 import os
 import socket
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
@@ -39,12 +42,15 @@ class Door:
     `listener`: listens already; it stays open.
     `inside`: where gRPC itself listens.
     `most`: how many connections there may be.
+    `most_of_one`: how many of them from one address.
     """
 
-    def __init__(self, listener: socket.socket, inside: Path, most: int) -> None:
+    def __init__(self, listener: socket.socket, inside: Path, most: int, most_of_one: int) -> None:
         self._listener = listener
         self._inside = inside
         self._most = most
+        self._most_of_one = most_of_one
+        self._by_address: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._is_open = False
         self._coming: set[asyncio.Task[None]] = set()
@@ -80,25 +86,26 @@ class Door:
     def _look(self) -> None:
         for _ in range(ACCEPTS):
             try:
-                connection, _ = self._listener.accept()
+                connection, address = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
                 self._loop.remove_reader(self._listener)
                 self._loop.call_later(RETRY_SECONDS, self._look_again)
                 return
-            self._let_in(connection)
+            self._let_in(connection, str(address[0]))
 
     def _look_again(self) -> None:
         if self._is_open:
             self.open()
 
-    def _let_in(self, connection: socket.socket) -> None:
-        if self._count >= self._most:
+    def _let_in(self, connection: socket.socket, address: str) -> None:
+        if self._count >= self._most or self._by_address[address] >= self._most_of_one:
             metrics.REFUSED_CONNECTIONS.inc()
             connection.close()
             return
-        task = self._loop.create_task(self._connect(connection))
+        self._by_address[address] += 1
+        task = self._loop.create_task(self._connect(connection, partial(self._left, address)))
         self._coming.add(task)
         task.add_done_callback(self._came)
 
@@ -106,7 +113,13 @@ class Door:
         self._coming.discard(task)
         self._gone.set()
 
-    async def _connect(self, connection: socket.socket) -> None:
+    def _left(self, address: str) -> None:
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+        self._gone.set()
+
+    async def _connect(self, connection: socket.socket, left: Callable[[], None]) -> None:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         try:
@@ -114,13 +127,15 @@ class Door:
             _, server = await self._loop.create_unix_connection(_Server, sock=inner)
         except OSError:
             connection.close()
+            left()
             return
-        client = _Client(server, self._clients, self._gone)
+        client = _Client(server, self._clients, left)
         try:
             await self._loop.connect_accepted_socket(lambda: client, connection)
         except OSError:
             connection.close()
             server.close()
+            left()
             return
         if not self._is_open:
             server.ask_to_go()
@@ -219,11 +234,11 @@ class _Server(_End):
 class _Client(_End):
     """Where the client is."""
 
-    def __init__(self, server: _Server, clients: "set[_Client]", gone: asyncio.Event) -> None:
+    def __init__(self, server: _Server, clients: "set[_Client]", left: Callable[[], None]) -> None:
         super().__init__()
         self.server = server
         self._clients = clients
-        self._gone = gone
+        self._left = left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -234,7 +249,7 @@ class _Client(_End):
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
         self._clients.discard(self)
-        self._gone.set()
+        self._left()
 
     def close(self) -> None:
         super().close()

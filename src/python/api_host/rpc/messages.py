@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from api_host.bounds import Bounds
 from api_host.kinds import Kind
 from api_host.problems import Mistake, invalid_input, pointer
 from api_host.rpc.open_inference_pb2 import (
@@ -45,17 +46,16 @@ _FIELDS = {
 """The field that holds the values of a datatype. FP16 has none: it is binary data always."""
 
 
-def decode(request: ModelInferRequest, *, most_rows: int) -> Question:
-    """What is asked. Raises `Problem`.
-
-    `most_rows`: how many rows a tensor may have.
-    """
+def decode(request: ModelInferRequest, *, bounds: Bounds) -> Question:
+    """What is asked. Raises `Problem`."""
+    bounds.check_columns(max(len(request.inputs), len(request.outputs)))
+    bounds.check_strings([request.id, *(each.name for each in request.inputs)])
     mistakes: list[Mistake] = []
     binaries = request.raw_input_contents
     if binaries and len(binaries) != len(request.inputs):
         detail = f"must be as many as the inputs, {len(request.inputs)}, and are {len(binaries)}"
         raise invalid_input([Mistake("/raw_input_contents", detail)])
-    inputs = tuple(_tensors(request, most_rows, mistakes))
+    inputs = tuple(_tensors(request, bounds.rows, mistakes))
     if not inputs and not mistakes:
         mistakes.append(Mistake("/inputs", "must have at least one tensor"))
     for index, output in enumerate(request.outputs):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api_host.bounds import Bounds
 from api_host.models.catalog import Served
 from api_host.rpc import messages
 from api_host.rpc.open_inference_pb2 import ModelInferRequest, ModelInferResponse
@@ -10,11 +11,13 @@ from api_host.v2 import columns
 
 
 def infer(
-    served: Served, request: ModelInferRequest, *, most_rows: int
+    served: Served, request: ModelInferRequest, *, bounds: Bounds
 ) -> Question[ModelInferResponse]:
     """What `ModelInfer` is asked. Raises `Problem`."""
-    question = messages.decode(request, most_rows=most_rows)
-    version = served.version
+    signature, version = served.model.signature, served.version
+    if signature is not None:
+        bounds = bounds.fitting(len(signature.columns))
+    question = messages.decode(request, bounds=bounds)
 
     functions = columns.functions_of(question.outputs)
 
@@ -22,5 +25,5 @@ def infer(
         outputs = columns.to_outputs(predictions, question.outputs)
         return messages.encode(outputs, question, version.name, version.version)
 
-    table = columns.to_table(question.inputs, served.model.signature)
+    table = columns.to_table(question.inputs, signature, bounds)
     return Question(table, answer, refuse, functions)

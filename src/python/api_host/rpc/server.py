@@ -56,7 +56,9 @@ async def running(host: Host, listener: socket.socket) -> AsyncIterator[None]:
         inside = Path(folder, "grpc")
         server.add_insecure_port(f"unix:{inside}")
         await server.start()
-        door = Door(listener, inside, settings.api_max_connections)
+        door = Door(
+            listener, inside, settings.api_max_connections, settings.api_max_connections_per_address
+        )
         door.open()
         try:
             yield
@@ -82,6 +84,8 @@ def options(settings: ApiSettings) -> list[tuple[str, int]]:
     """What gRPC is told of the limits of this host."""
     return [
         ("grpc.max_receive_message_length", settings.api_max_body_bytes),
+        ("grpc.max_metadata_size", settings.api_max_header_bytes),
+        ("grpc.absolute_max_metadata_size", settings.api_max_header_bytes),
         ("grpc.max_concurrent_streams", settings.api_max_connections),
         # Of a message that shrinks, nobody knows how large it will be. The bit is "uncompressed".
         ("grpc.compression_enabled_algorithms_bitset", 1),

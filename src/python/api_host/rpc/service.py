@@ -82,6 +82,7 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
     from api_host.rpc import scoring  # noqa: PLC0415
 
     limits = call.host.limits.of(served.version.name)
+    bounds = call.host.limits.bounds_of(served.version.name)
     seconds = limits.timeout_seconds
     if call.seconds_left is not None:
         seconds = min(seconds, call.seconds_left)
@@ -89,7 +90,7 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
     return await respond(
         call.host,
         served,
-        partial(scoring.infer, served, request, most_rows=limits.max_rows),
+        partial(scoring.infer, served, request, bounds=bounds),
         size=request.ByteSize(),
         seconds=seconds,
         # gRPC cancels this whole call when its caller goes away.

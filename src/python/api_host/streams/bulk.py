@@ -21,7 +21,9 @@ from starlette.types import Receive, Scope, Send
 from api_host import metrics
 from api_host.arrow.reader import ARROW, BatchReader
 from api_host.arrow.writer import BatchWriter
-from api_host.host import host_of
+from api_host.bodies import check_encoding
+from api_host.bounds import Bounds
+from api_host.host import Host, host_of
 from api_host.models.catalog import Served
 from api_host.problems import (
     BODY_TOO_LARGE,
@@ -29,7 +31,6 @@ from api_host.problems import (
     OVERLOADED,
     PREDICTION_FAILED,
     PREDICTION_TIMEOUT,
-    UNSUPPORTED_MEDIA_TYPE,
     Problem,
 )
 from api_host.scoring import by_row, refuse
@@ -80,10 +81,7 @@ class StreamOfPredictions(Response):
     """
 
     def __init__(self, request: Request, served: Served, classes: list[Any] | None = None) -> None:
-        encoding = request.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
-            detail = f"the body is encoded as {encoding}: send it as it is"
-            raise Problem(UNSUPPORTED_MEDIA_TYPE, detail)
+        check_encoding(request)
         self._form = _media_type(request.headers["Content-Type"])
         wanted = map(_media_type, request.headers.get("Accept", "").split(","))
         form = next((each for each in wanted if each in _WRITERS), self._form)
@@ -102,8 +100,8 @@ class StreamOfPredictions(Response):
         self._predict_seconds = limits.timeout_seconds
         self._limits = Limits(
             bytes=settings.api_max_body_bytes,
-            rows=limits.max_rows,
             seconds=settings.api_read_timeout_seconds,
+            bounds=_bounds(self._host, served),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
@@ -244,6 +242,11 @@ def _split(start: int, stop: int) -> list[tuple[int, int]]:
     """Some rows in pieces, of which few should have the one that is to blame."""
     size = math.ceil((stop - start) / _PIECES)
     return [(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+def _bounds(host: Host, served: Served) -> Bounds:
+    bounds, signature = host.limits.bounds_of(served.version.name), served.model.signature
+    return bounds if signature is None else bounds.fitting(len(signature.columns))
 
 
 def _media_type(value: str) -> str:

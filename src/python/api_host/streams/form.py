@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
+from api_host.bounds import Bounds
 from api_host.problems import SLOW_BODY, Problem
 from api_host.table import Table
 
@@ -20,18 +21,18 @@ class Limits:
     """What a piece of a stream may be. The stream itself may have any length.
 
     `bytes`: of a line or a message.
-    `rows`: of a message.
     `seconds`: within which each must arrive.
+    `bounds`: of what is in it.
     """
 
     bytes: int
-    rows: int
     seconds: float
+    bounds: Bounds
 
     @property
     def chunk_rows(self) -> int:
         """How many rows are predicted and answered at once."""
-        return min(CHUNK_ROWS, self.rows)
+        return min(CHUNK_ROWS, self.bounds.rows)
 
 
 class Chunk(Protocol):

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from api_host import flat
+from api_host.bounds import Bounds
 from api_host.codecs import unchecked
 from api_host.problems import (
     BODY_TOO_LARGE,
@@ -47,7 +49,7 @@ class LineReader:
             await self._feed.take(len(block) - len(part))
             lines = [line for line in whole if line.strip()]
             if lines:
-                yield _Lines(lines, self._signature)
+                yield _Lines(lines, self._signature, self._limits.bounds)
 
     async def _first_line(self) -> int:
         """The length of the first line, of which all is here; 0 after the last."""
@@ -69,16 +71,17 @@ class LineReader:
 
 
 class _Lines:
-    def __init__(self, lines: Sequence[bytes], signature: Signature | None) -> None:
+    def __init__(self, lines: Sequence[bytes], signature: Signature | None, bounds: Bounds) -> None:
         self._lines = lines
         self._signature = signature
+        self._bounds = bounds
 
     def __len__(self) -> int:
         return len(self._lines)
 
     @cached_property
     def _rows(self) -> list[Any]:
-        return [_row(line) for line in self._lines]
+        return [_row(line, self._bounds) for line in self._lines]
 
     def table(self, start: int, stop: int) -> Table:
         """Some of the rows, checked."""
@@ -92,14 +95,27 @@ class _Lines:
             raise _within(problem) from None
 
 
-def _row(line: bytes) -> Any:
+def _row(line: bytes, bounds: Bounds) -> Any:
     """What a line holds, or why it cannot be read."""
     try:
-        return _decode(line)
+        row = _decoded(line, bounds)
+        if isinstance(row, dict | list):
+            bounds.check_columns(len(row))
+    except Problem as problem:
+        return problem
     except (msgspec.MsgspecError, ValueError) as error:
         return Problem(INVALID_BODY, f"the line is not JSON: {error}")
     except RecursionError:
         return Problem(INVALID_BODY, "the line is nested too deeply")
+    return row
+
+
+def _decoded(line: bytes, bounds: Bounds) -> Any:
+    try:
+        return flat.read_row(line)
+    except (msgspec.MsgspecError, ValueError):
+        bounds.check_json(line)
+        return _decode(line)
 
 
 def _within(problem: Problem) -> Problem:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from api_host.answers import TensorMetadata
+from api_host.bounds import Bounds
 from api_host.kinds import KINDS, Kind
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
 from api_host.problems import (
@@ -27,8 +28,12 @@ OUTPUT = "output-{}"
 """The names of tensors that the signature has no names for, as KServe has them."""
 
 
-def to_table(tensors: Sequence[Tensor], signature: Signature | None) -> Table:
+def to_table(tensors: Sequence[Tensor], signature: Signature | None, bounds: Bounds) -> Table:
     """What a model predicts from, checked. Raises `Problem`."""
+    for tensor in tensors:
+        bounds.check_columns(tensor.width)
+        if tensor.array.dtype.hasobject:
+            bounds.check_strings(tensor.array.tolist())
     if signature is None:
         return _unchecked(tensors)
     names = [str(column.name) for column in signature.columns]

@@ -88,8 +88,9 @@ def refuse_unload(host: Host, name: str) -> NoReturn:
 
 
 async def _read(request: Request, document: type[Document]) -> Document:
-    body = await read_body(request, host_of(request).settings)
-    return decode_document(body if body.strip() else b"{}", document)
+    host = host_of(request)
+    body = await read_body(request, host.settings)
+    return decode_document(body if body.strip() else b"{}", document, host.limits.bounds)
 
 
 def _entries(catalog: Catalog) -> Iterable[RepositoryEntry]:

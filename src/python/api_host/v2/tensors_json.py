@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from api_host.answers import Inference, OutputParameters, OutputTensor
+from api_host.bounds import Bounds
 from api_host.documents import JsonText, mistake
 from api_host.kinds import Kind, described
 from api_host.problems import (
@@ -50,20 +51,19 @@ ENCODING = "Content-Encoding"
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
-def decode(body: bytes, headers: Headers, *, most_rows: int) -> Question:
-    """What is asked. Raises `Problem`.
-
-    `most_rows`: how many rows a tensor may have.
-    """
+def decode(body: bytes, headers: Headers, *, bounds: Bounds) -> Question:
+    """What is asked. Raises `Problem`."""
     encoding = headers.get(ENCODING, "identity")
     if encoding != "identity":
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"the body is {encoding}: send it uncompressed")
     text, binary = _split(body, headers.get(JSON_LENGTH))
+    bounds.check_json(text)
     request = _read(text)
+    bounds.check_columns(max(len(request.inputs), len(request.outputs or ())))
     mistakes: list[Mistake] = []
     default = _flag(request.parameters, "binary_data_output", mistakes)
     outputs = tuple(_wanted(request.outputs or (), default=default, mistakes=mistakes))
-    inputs = tuple(_tensors(request.inputs, binary, most_rows, mistakes))
+    inputs = tuple(_tensors(request.inputs, binary, bounds.rows, mistakes))
     if not request.inputs:
         mistakes.append(Mistake("/inputs", "must have at least one tensor"))
     if mistakes:
@@ -133,7 +133,7 @@ def _read(text: bytes) -> InferenceRequest:
 
 def _read_lenient(text: bytes) -> InferenceRequest:
     """Reads NaN and Infinity too, which Triton's client writes although JSON has no such words."""
-    document = json.loads(text)
+    document = json.loads(text.decode())
     msgspec.json.encode(document)  # Refuses halves of surrogate pairs, as msgspec's decoder does.
     return msgspec.convert(document, InferenceRequest)
 
