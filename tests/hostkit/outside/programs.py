@@ -1,7 +1,6 @@
 """The programs that read what is rendered, and certificates for them."""
 
 import os
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,17 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.lacks import lack
-
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-
-
-def program(name: str, package: str) -> str:
-    """A program of a Debian package; without it the test is skipped, and fails in CI."""
-    found = shutil.which(name, path=PATH)
-    if found is None:
-        lack(f"{name} is not here: on Debian, apt install {package}")
-    return found
+from tests.lacks import lack, program
 
 
 def own_network() -> list[str]:

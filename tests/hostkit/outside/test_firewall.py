@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hostkit.definition import Entrance
 from hostkit.errors import HostError
 from hostkit.outside.firewall import render
-from tests.hostkit.outside.programs import accepted, own_network, program
+from tests.hostkit.outside.programs import accepted, own_network
+from tests.lacks import program
 
 NETWORKS = st.lists(
     st.ip_addresses().flatmap(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hostkit.definition import Entrance
 from hostkit.errors import HostError
 from hostkit.outside.proxy import Certificate, Proxy, render
-from tests.hostkit.outside.programs import accepted, make_certificate, program
+from tests.hostkit.outside.programs import accepted, make_certificate
+from tests.lacks import program
 
 LABELS = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join)

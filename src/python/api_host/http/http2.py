@@ -14,6 +14,8 @@ from h2.events import (
     RemoteSettingsChanged,
     RequestReceived,
     StreamReset,
+    UnknownFrameReceived,
+    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed
@@ -35,6 +37,9 @@ RESET_TROUBLE = 10
 
 TROUBLE_A_SECOND = 100
 """How much more it may make with time."""
+
+SMALL_WINDOW_BYTES = 1024
+"""Whoever reads answers makes room for more than that at once."""
 
 PIECE_BYTES = 4 * 1024
 """So much is read between two looks at the trouble: frames are small, and each costs time."""
@@ -119,7 +124,7 @@ class Http2(H2Protocol):
     def _is_too_much(self, event: Event) -> bool:
         if isinstance(event, StreamReset):
             self._trouble += RESET_TROUBLE
-        elif isinstance(event, PingReceived | PriorityUpdated | RemoteSettingsChanged):
+        elif _asks_for_nothing(event):
             self._trouble += 1
         seconds = asyncio.get_running_loop().time() - self._begun
         return self._trouble > MOST_TROUBLE + TROUBLE_A_SECOND * seconds
@@ -143,6 +148,17 @@ class Http2(H2Protocol):
         with suppress(ProtocolError):
             self.connection.reset_stream(stream_id, code)
         await self._flush()
+
+
+def _asks_for_nothing(event: Event) -> bool:
+    match event:
+        case PingReceived() | PriorityUpdated() | RemoteSettingsChanged() | UnknownFrameReceived():
+            return True
+        case WindowUpdated():
+            return (event.delta or 0) < SMALL_WINDOW_BYTES
+        case DataReceived():
+            return not event.data and event.stream_ended is None
+    return False
 
 
 def _is_plain(headers: Sequence[tuple[bytes, bytes]]) -> bool:
