@@ -5,7 +5,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from h2.connection import H2Connection
 from h2.events import ResponseReceived
 from h2.settings import SettingCodes
 
-from tests.attacks.honest import Honest, predicting
-from tests.attacks.table import Row, printed
 from tests.api_host.registry_server import running
 from tests.api_host.test_serve import ROW, connections_of, free_port, serving, until_well
+from tests.attacks.honest import Honest, predicting
+from tests.attacks.table import Row, printed
 
 MEBIBYTES = 1024 * 1024
 
@@ -62,9 +62,13 @@ class Server:
 
 
 @contextmanager
-def attacked(models: Path, folder: Path, **variables: Any) -> Iterator[Server]:
+def attacked(
+    models: Path, folder: Path, *, more: Mapping[str, str] | None = None, **variables: Any
+) -> Iterator[Server]:
+    """A server of `iris`; `more`: further models, by their names."""
     with running() as registry:
-        registry.promote("iris", models / "linear")
+        for name, kind in {"iris": "linear", **(more or {})}.items():
+            registry.promote(name, models / kind)
         port = free_port()
         with serving(registry, folder, port, **variables) as process:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:

@@ -50,7 +50,7 @@ class Honest:
         failures = [each.failure for each in seen if each.failure is not None]
         assert failures == []
         longest = max(each.end - each.start for each in seen)
-        return f"{len(seen)} predictions, none failed, {longest:.2f} s at most"
+        return f"{len(seen)} predictions, none failed, {longest * 1000:.0f} ms at most"
 
     def run(self) -> None:
         """Predicts until it is told to end."""

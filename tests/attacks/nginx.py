@@ -22,7 +22,7 @@ class Front:
     """The proxy.
 
     `ca`: the certificate by which it is trusted.
-    `log`: a line for each request: its method, its target, and what the API answered, or "-".
+    `log`: a line for each request: its id, its method, its target, and the API's status, or "-".
     """
 
     port: int
@@ -46,10 +46,15 @@ class Front:
         plain = socket.create_connection(("127.0.0.1", self.port))
         return context.wrap_socket(plain, server_hostname=NAME)
 
-    def passed_on(self) -> list[tuple[str, str]]:
-        """The method and the target of each request that the API got, in their order."""
+    def passed_on(self, request_id: str = "-") -> list[tuple[str, str]]:
+        """The method and the target of each request that the API got, by its id if it had one."""
         lines = [line.split(" ") for line in self.log.read_text().splitlines()]
-        return [(method, target) for method, target, status in lines if status != "-"]
+        return [
+            (method, target)
+            for name, method, *rest, status in lines
+            if status.strip() not in ("", "-") and (name or "-") == request_id
+            for target in [" ".join(rest)]
+        ]
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -69,7 +74,9 @@ def in_front(folder: Path, rendered: str, port: int, plain_port: int) -> Iterato
     `rendered`: what `config proxy nginx` prints for a URL with `port` and `certificate(folder)`.
     `plain_port`: where it listens instead of port 80.
     """
-    (folder / "host.conf").write_text(re.sub(r"(listen .*?)\b80;", rf"\g<1>{plain_port};", rendered))
+    (folder / "host.conf").write_text(
+        re.sub(r"(listen .*?)\b80;", rf"\g<1>{plain_port};", rendered)
+    )
     whole, log = folder / "nginx.conf", folder / "requests"
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};"
@@ -78,7 +85,8 @@ def in_front(folder: Path, rendered: str, port: int, plain_port: int) -> Iterato
     whole.write_text(
         f"daemon off; pid {folder}/pid; error_log {folder}/errors; worker_processes 1;\n"
         "events {}\n"
-        "http { log_format plain '$request_method $request_uri $upstream_status';\n"
+        "http { keepalive_timeout 2; log_format plain escape=none\n"
+        "'$http_x_request_id $request_method $request_uri $upstream_status';\n"
         f"access_log {log} plain; {temporary} include {folder}/host.conf; }}\n"
     )
     nginx = program("nginx", "nginx-light")

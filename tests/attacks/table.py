@@ -10,7 +10,7 @@ import pytest
 
 HEADINGS = ("attack", "what happened", "what honest clients saw")
 
-_MEASURED = re.compile(r"\d+(?:\.\d+)?(?= (?:s|predictions?)\b)")
+_MEASURED = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms|predictions?)\b)")
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,7 @@ class Row:
 
 
 @contextmanager
-def printed(
-    section: str, attacks: Collection[str], config: pytest.Config
-) -> Iterator[list[Row]]:
+def printed(section: str, attacks: Collection[str], config: pytest.Config) -> Iterator[list[Row]]:
     """The rows of a section, printed when the block ends.
 
     `attacks`: all that the section must have.

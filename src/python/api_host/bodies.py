@@ -11,12 +11,13 @@ from api_host.settings import ApiSettings
 
 async def read_body(request: Request, settings: ApiSettings) -> bytes:
     """The whole body. Raises `Problem`, and Starlette's own error if the client went away."""
-    check_encoding(request)
     # That it is here already is what most clients see to: then there is nothing to time.
     whole = request.scope.get("extensions", {}).get(BODY)
     body: bytes = whole["body"] if whole else await _receive(request, settings)
     if len(body) > settings.api_max_body_bytes:
         raise _too_large(settings)
+    # Only now: whoever still sends might not read the answer.
+    check_encoding(request)
     return body
 
 

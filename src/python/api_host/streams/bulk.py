@@ -81,7 +81,6 @@ class StreamOfPredictions(Response):
     """
 
     def __init__(self, request: Request, served: Served, classes: list[Any] | None = None) -> None:
-        check_encoding(request)
         self._form = _media_type(request.headers["Content-Type"])
         wanted = map(_media_type, request.headers.get("Accept", "").split(","))
         form = next((each for each in wanted if each in _WRITERS), self._form)
@@ -124,6 +123,7 @@ class StreamOfPredictions(Response):
             await send({"type": "http.response.body"})
 
     async def _pieces(self, feed: Feed) -> AsyncGenerator[bytes, None]:
+        check_encoding(self._request)
         signature = self._served.model.signature
         reader: Reader = _READERS[self._form](feed, signature, self._limits)
         async for chunk in reader.chunks():
