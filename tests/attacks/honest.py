@@ -48,7 +48,7 @@ class Honest:
             assert answered, f"no prediction within {MOST_SECONDS} s"
             seen = [each for each in self._predictions if each.end > start]
         failures = [each.failure for each in seen if each.failure is not None]
-        assert failures == []
+        assert failures == [], failures
         longest = max(each.end - each.start for each in seen)
         return f"{len(seen)} predictions, none failed, {longest * 1000:.0f} ms at most"
 

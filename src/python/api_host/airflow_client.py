@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import stamina
 
+from api_host import peers
 from api_host.errors import AirflowAwayError
 
 EARLY_SECONDS = 60.0
@@ -77,22 +78,23 @@ class AirflowClient:
 
     async def _send(self, method: str, path: str, json: object) -> httpx.Response:
         token = await self._valid_token()
-        return await self._client.request(
-            method, f"/api/v2/{path}", json=json, headers={"Authorization": f"Bearer {token}"}
-        )
+        headers = {"Authorization": f"Bearer {token}"}
+        request = self._client.build_request(method, f"/api/v2/{path}", json=json, headers=headers)
+        return await peers.ask(self._client, request)
 
     async def _valid_token(self) -> str:
         async with self._logging_in:
             if time.time() >= self._renew_at:
-                response = await self._client.post(
-                    "/auth/token", json={"username": self._username, "password": self._password}
-                )
+                account = {"username": self._username, "password": self._password}
+                request = self._client.build_request("POST", "/auth/token", json=account)
+                response = await peers.ask(self._client, request)
                 if response.is_client_error:
                     raise AirflowAwayError(
                         f"Airflow does not let {self._username} log in ({response.status_code}):"
                         " check AIRFLOW_USERNAME and AIRFLOW_PASSWORD"
                     )
-                response.raise_for_status()
+                if not response.is_success:
+                    response.raise_for_status()
                 self._token = _access_token(response)
                 self._renew_at = _end(self._token) - EARLY_SECONDS
             return self._token
@@ -101,7 +103,7 @@ class AirflowClient:
 def _access_token(response: httpx.Response) -> str:
     try:
         return str(response.json()["access_token"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise AirflowAwayError(f"{response.url} does not answer as Airflow") from None
 
 

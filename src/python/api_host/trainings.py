@@ -130,6 +130,16 @@ def _mistakes(document: Mapping[str, Any]) -> Iterable[Mistake]:
             yield mistake(error, name)
 
 
+class _Task(msgspec.Struct):
+    task_id: str
+    state: str | None = None
+    map_index: int = -1
+
+
+class _Tasks(msgspec.Struct):
+    task_instances: list[_Task] = []
+
+
 class Trainings:
     """The runs of the training DAG."""
 
@@ -175,18 +185,18 @@ class Trainings:
         response = await self._airflow.request(
             "GET", f"dags/{DAG}/dagRuns/{quote(training_id)}/taskInstances?limit=100"
         )
-        failed = [
-            task
-            for task in _json(response).get("task_instances", ())
-            if task.get("state") == "failed"
-        ]
+        try:
+            tasks = msgspec.convert(_json(response), _Tasks).task_instances
+        except msgspec.ValidationError as error:
+            raise AirflowAwayError(f"{response.url} does not answer as Airflow: {error}") from None
+        failed = [task for task in tasks if task.state == "failed"]
         for task in failed:
             sentence = await self._xcom(
-                training_id, task["task_id"], "problem", task.get("map_index", -1)
+                training_id, task.task_id, "problem", task.map_index
             )
             if sentence:
                 return str(sentence)
-        names = ", ".join(sorted({task["task_id"] for task in failed})) or "no task"
+        names = ", ".join(sorted({task.task_id for task in failed})) or "no task"
         return f"failed: {names}; Airflow's log of the run {training_id} says more"
 
     async def _xcom(self, training_id: str, task: str, key: str, map_index: int = -1) -> Any:
@@ -226,7 +236,8 @@ def _refuse_another(run: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
 
 def _run(response: httpx.Response) -> dict[str, Any]:
     run = _json(response)
-    if not isinstance(run.get("dag_run_id"), str) or not isinstance(run.get("state"), str):
+    is_run = isinstance(run.get("dag_run_id"), str) and isinstance(run.get("state"), str)
+    if not is_run or not isinstance(run.get("conf"), dict | None):
         raise AirflowAwayError(f"{response.url} answered something that is no DAG run")
     return run
 
@@ -235,7 +246,7 @@ def _json(response: httpx.Response) -> dict[str, Any]:
     try:
         response.raise_for_status()
         document = response.json()
-    except (httpx.HTTPStatusError, ValueError) as error:
+    except (httpx.HTTPStatusError, ValueError, RecursionError) as error:
         raise AirflowAwayError(f"{response.url} does not answer as Airflow: {error}") from None
     if not isinstance(document, dict):
         raise AirflowAwayError(f"{response.url} does not answer as Airflow")

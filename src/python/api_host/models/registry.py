@@ -9,10 +9,12 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from api_host import peers
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.models.lineage import DatasetInput, Run, read_run
 
 PAGE_SIZE = "1000"
+MOST_PAGES = 100
 LONGEST_QUOTE = 200
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -133,7 +135,7 @@ class Registry:
         """Every registered model, by name."""
         models = {}
         token: dict[str, str] = {}
-        while True:
+        for _ in range(MOST_PAGES):
             page = await self._get(
                 "registered-models/search", _Page, max_results=PAGE_SIZE, **token
             )
@@ -143,6 +145,7 @@ class Registry:
             if not page.next_page_token:
                 return models
             token = {"page_token": page.next_page_token}
+        raise RegistryAwayError(f"{self._client.base_url} names models without end")
 
     async def version(self, name: str, version: str) -> ModelVersion:
         """What the registry knows of one version and of its training."""
@@ -187,7 +190,8 @@ class Registry:
 
     async def _get(self, path: str, answer: type[Answer], **parameters: str) -> Answer:
         async with _translated(self._client):
-            response = await self._client.get(f"{API}/{path}", params=parameters)
+            request = self._client.build_request("GET", f"{API}/{path}", params=parameters)
+            response = await peers.ask(self._client, request)
             _check(response)
             # MLflow writes 64-bit numbers as strings in some places.
             return msgspec.json.decode(response.content, type=answer, strict=False)
@@ -204,8 +208,6 @@ class RemoteFiles:
         """Copies one file. What is at `destination` is whole only if this returns."""
         url = f"{ARTIFACTS}/{quote(f'{self._root}/{name}')}"
         async with _translated(self._client), self._client.stream("GET", url) as response:
-            if not response.is_success:
-                await response.aread()
             _check(response)
             with destination.open("wb") as file:
                 async for chunk in response.aiter_bytes():
@@ -218,7 +220,7 @@ def _check(response: httpx.Response) -> None:
     where = response.url.copy_with(query=None)
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotRegisteredError(f"{where} has no {response.url.query.decode() or 'such file'}")
-    said = response.text[:LONGEST_QUOTE].strip()
+    said = response.text[:LONGEST_QUOTE].strip() if response.is_stream_consumed else ""
     raise RegistryAwayError(f"{where} answered {response.status_code}: {said}")
 
 
@@ -230,5 +232,5 @@ async def _translated(client: httpx.AsyncClient) -> AsyncIterator[None]:
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
         raise RegistryAwayError(f"{client.base_url} cannot be reached: {reason}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryAwayError(f"{client.base_url} does not answer as MLflow: {error}") from None

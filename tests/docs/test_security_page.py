@@ -1,0 +1,24 @@
+"""docs/security.md names tests that there are, for each of the ten risks."""
+
+import re
+from pathlib import Path
+
+PAGE = Path("docs/security.md")
+RISKS = [f"API{number}" for number in range(1, 11)]
+
+
+def risks() -> dict[str, list[tuple[str, str]]]:
+    """The tests of each risk: file and name."""
+    _, _, rest = PAGE.read_text().partition("## The OWASP API Security Top 10 (2023)\n")
+    rows = re.findall(r"^\| (API\d+) .*?\| .*?\| ?(.*?) ?\|$", rest, re.MULTILINE)
+    return {risk: re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", tests) for risk, tests in rows}
+
+
+def test_every_risk_has_a_row() -> None:
+    assert list(risks()) == RISKS
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    for tests in risks().values():
+        for file, name in tests:
+            assert re.search(rf"^(async )?def {name}\(", Path(file).read_text(), re.MULTILINE), name
