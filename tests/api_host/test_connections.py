@@ -371,7 +371,10 @@ def admitted(server: Server, request: bytes) -> socket.socket:
 
 
 def test_one_address_leaves_connections_to_others(models: Path, tmp_path: Path) -> None:
-    variables = {"API_MAX_CONNECTIONS": "10", "API_MAX_CONNECTIONS_PER_ADDRESS": "2"}
+    variables: dict[str, Any] = {
+        "API_MAX_CONNECTIONS": "10",
+        "API_MAX_CONNECTIONS_PER_ADDRESS": "2",
+    }
     request = GET.replace(b"openapi.json", b"livez") + b"\r\n"
     with (
         attacked(models, tmp_path, **variables) as server,

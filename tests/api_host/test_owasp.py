@@ -49,7 +49,8 @@ class _Peer(ThreadingHTTPServer):
                 peer.asked.append(self.path)
                 answer(self)
 
-            do_POST = do_GET
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -209,9 +210,7 @@ async def test_api7_a_redirect_of_another_host_is_followed_nowhere(
             url = f"http://127.0.0.1:{airflow_peer.server_port}"
             async with start(settings.model_copy(update={"airflow_base_url": url})) as api:
                 assert_problem(await api.post("/v1/trainings"), 503, "airflow-away")
-                assert_problem(
-                    await api.get("/v2/models/iris/versions/7"), 503, "registry-away"
-                )
+                assert_problem(await api.get("/v2/models/iris/versions/7"), 503, "registry-away")
                 assert (await api.post(PREDICT, json={"rows": [ROW]})).status_code == 200
             assert registry_peer.asked
             assert airflow_peer.asked
@@ -290,7 +289,10 @@ def test_api8_by_default_nobody_else_reaches_this_host() -> None:
 async def test_api9_every_route_that_answers_is_in_the_document(api: httpx.AsyncClient) -> None:
     paths = (await api.get("/openapi.json")).json()["paths"]
     documented = {
-        (path, method.upper()) for path, item in paths.items() for method in item if "{" not in method
+        (path, method.upper())
+        for path, item in paths.items()
+        for method in item
+        if "{" not in method
     }
     served = {
         (route.path, method)
@@ -304,7 +306,15 @@ async def test_api9_every_route_that_answers_is_in_the_document(api: httpx.Async
 GUESSES = (
     *("admin", "debug", "console", "shell", "status", "config", "env", "actuator", "actuator/env"),
     *("swagger", "swagger.json", "swagger-ui", "redoc", "graphql", "api", "api/v1", "internal"),
-    *(".env", ".git/config", "robots.txt", "server-status", "phpinfo.php", "static/", "favicon.ico"),
+    *(
+        ".env",
+        ".git/config",
+        "robots.txt",
+        "server-status",
+        "phpinfo.php",
+        "static/",
+        "favicon.ico",
+    ),
     *("v0/models", "v3/models", "v1", "v1/models/iris/explain", "v1/models/iris/raw", "v1/keys"),
     *("v2/repository", "v2/logging", "v2/trace/setting", "v2/systemsharedmemory/status"),
     *("v2/cudasharedmemory/status", "v2/models/iris/config", "v2/models/iris/stats"),

@@ -33,9 +33,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def front(
-    hosts: Hosts, pexes: Pexes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Front]:
+def front(hosts: Hosts, pexes: Pexes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     folder = tmp_path_factory.mktemp("nginx")
     port = free_port()
     chain, key = nginx.certificate(folder)

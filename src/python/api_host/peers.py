@@ -1,4 +1,4 @@
-"""Answers of the other hosts, of which none is believed to be small, quick or what was asked for."""
+"""Answers of the other hosts, of which none is believed to be small or quick."""
 
 import asyncio
 

@@ -191,9 +191,7 @@ class Trainings:
             raise AirflowAwayError(f"{response.url} does not answer as Airflow: {error}") from None
         failed = [task for task in tasks if task.state == "failed"]
         for task in failed:
-            sentence = await self._xcom(
-                training_id, task.task_id, "problem", task.map_index
-            )
+            sentence = await self._xcom(training_id, task.task_id, "problem", task.map_index)
             if sentence:
                 return str(sentence)
         names = ", ".join(sorted({task.task_id for task in failed})) or "no task"
