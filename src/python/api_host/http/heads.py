@@ -17,11 +17,11 @@ class Heads:
     count: int
     size: int
 
-    def allow(self, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-        """Whether a request for `target` has no more."""
+    def allow(self, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a request has no more, of HTTP/2, where its line is headers too."""
         if len(headers) > self.count:
             return False
-        return len(target) + sum([len(name) + len(value) for name, value in headers]) <= self.size
+        return sum([len(name) + len(value) for name, value in headers]) <= self.size
 
     @property
     def refusal(self) -> Problem:

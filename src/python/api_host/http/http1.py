@@ -86,7 +86,7 @@ class Http1(H11Protocol):
         pass  # HTTP/2 begins as such, and nothing else is spoken here.
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if not self._heads.allow(request.target, request.headers):
+        if len(request.headers) > self._heads.count:
             await self._refuse(HEADERS_TOO_LARGE.status)
         else:
             await super()._create_stream(_without_upgrade(request))

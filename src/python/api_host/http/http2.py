@@ -108,7 +108,7 @@ class Http2(H2Protocol):
                 return
             if isinstance(event, RequestReceived) and not _is_plain(event.headers or ()):
                 await self._reset(event.stream_id, ErrorCodes.PROTOCOL_ERROR)
-            elif isinstance(event, RequestReceived) and not self._heads.allow(b"", event.headers):
+            elif isinstance(event, RequestReceived) and not self._heads.allow(event.headers):
                 await self._refuse(event.stream_id, self._heads.refusal)
             elif isinstance(event, DataReceived) and event.stream_id not in self.streams:
                 await self._pass_over(event)

@@ -42,7 +42,7 @@ class Messages:
     """Stands in for a server's `h11.Connection`, and takes a fraction of its time.
 
     It takes no request that h11 refuses, but for line breaks before one, and understands the same
-    by it. A protocol that a client would like to change to is passed over.
+    by it; of what h11 takes, it refuses chunks in HTTP/1.0. A protocol that a client would like to change to is passed over.
 
     `most`: how many bytes a head may have.
     """
@@ -244,6 +244,8 @@ def _error_in(request: Request, most: int) -> RemoteProtocolError | None:
         reason = "a request names its host once"
     elif request.method == b"CONNECT" or not _TARGET.fullmatch(request.target):
         reason = "this is no path of a host"
+    elif request.http_version == b"1.0" and b"chunked" in framing:
+        reason = "HTTP/1.0 has no chunks"
     elif len(framing) > 1 or not _FRAMES.fullmatch(b"".join(framing)):
         reason = "the end of the body cannot be told"
     else:
