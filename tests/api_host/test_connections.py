@@ -83,7 +83,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         tmp_path_factory.mktemp("attacked"),
         API_MAX_CONNECTIONS=str(MOST_CONNECTIONS),
         API_READ_TIMEOUT_SECONDS="3",
-        API_IDLE_TIMEOUT_SECONDS="5",
+        API_IDLE_TIMEOUT_SECONDS="12",
     ) as server:
         yield server
 
