@@ -21,6 +21,7 @@ from hostkit.options import env_file_option, json_option, load_settings, print_w
 from hostkit.outside.cli import add_commands as add_outside_commands
 from hostkit.server.cli import add_commands as add_server_commands
 from hostkit.settings import Setting
+from hostkit.tls.cli import add_commands as add_tls_commands
 
 _FAULTS_OF_THE_MACHINE = {errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS}
 """What the operator mends, and a traceback says nothing about."""
@@ -105,6 +106,7 @@ def add_common_commands(group: click.Group, definition: Definition) -> None:
     add_server_commands(group, definition)
     add_doctor_commands(group, definition)
     add_outside_commands(config, definition)
+    add_tls_commands(group)
 
 
 def _as_document(setting: Setting) -> dict[str, str | int | None]:

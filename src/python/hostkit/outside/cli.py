@@ -36,13 +36,22 @@ def add_commands(config: click.Group, definition: Definition) -> None:
         metavar="PATH",
         help="Its private key.",
     )
+    @click.option(
+        "--client-ca",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="Let in only clients that show a certificate of this CA, people's browsers too.",
+    )
     @env_file_option
-    def proxy(program: str, certificate: Path, key: Path, env_file: Path | None) -> None:
+    def proxy(
+        program: str, certificate: Path, key: Path, client_ca: Path | None, env_file: Path | None
+    ) -> None:
         """Print the configuration of nginx, Caddy or Traefik that agrees with the settings."""
         loaded = load_settings(definition.settings, env_file)
         entrance = definition.entrance(loaded)
         files = Certificate(certificate, key)
-        click.echo(proxies.render(Proxy(program), definition.name, entrance, files), nl=False)
+        text = proxies.render(Proxy(program), definition.name, entrance, files, client_ca=client_ca)
+        click.echo(text, nl=False)
 
     @config.command()
     @click.option(

@@ -1,7 +1,6 @@
 """The configuration of a proxy that speaks TLS in front of a host, made from its settings."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -46,16 +45,33 @@ class Certificate:
         return cls(Path(f"/etc/ssl/certs/{host}.pem"), Path(f"/etc/ssl/private/{host}.key"))
 
 
-def render(proxy: Proxy, host: str, entrance: Entrance, certificate: Certificate) -> str:
-    """The configuration of a proxy in front of a host."""
+def render(
+    proxy: Proxy,
+    host: str,
+    entrance: Entrance,
+    certificate: Certificate,
+    *,
+    client_ca: Path | None = None,
+) -> str:
+    """The configuration of a proxy in front of a host.
+
+    `client_ca`: the file of the CA by which every client must have a certificate; None: none must.
+    """
     values = _values(proxy, host, entrance, certificate)
-    without = ("GRPC",) if entrance.grpc_port is None else ()
+    without = [] if entrance.grpc_port is not None else ["GRPC"]
+    if client_ca is None:
+        without.append("CLIENTS")
+    else:
+        without.append("ANYBODY")
+        values["CLIENT_CA"] = _path(client_ca)
+    if proxy is Proxy.TRAEFIK:
+        values["TLS"] = "{}" if client_ca is None else f"{{options: {host}}}"
     return filled("proxy", _FILES[proxy], values, without=without)
 
 
 def _values(
     proxy: Proxy, host: str, entrance: Entrance, certificate: Certificate
-) -> Mapping[str, str]:
+) -> dict[str, str]:
     authority, name, port = _public(host, entrance)
     values = {
         "AUTHORITY": authority,
