@@ -72,7 +72,7 @@ def airflow_environment(
     }
     if not _is_given(ASYNCHRONOUS_CONNECTION, given):
         given |= _asynchronous_connection(given.get(CONNECTION), files.get(CONNECTION))
-    defaults = _defaults(settings, json_logs=json_logs)
+    defaults = _defaults(settings, json_logs=json_logs) | _tls(settings, given)
     environment = {name: text for name, text in defaults.items() if not _is_given(name, given)}
     return environment | given | _exact(settings)
 
@@ -98,6 +98,17 @@ def _exact(settings: ComponentSettings) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         **_training(settings),
     }
+
+
+def _tls(settings: ComponentSettings, given: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's client reads in tasks: it knows none of our variables."""
+    found = {}
+    if settings.tls_certificate_file is not None:
+        found["MLFLOW_TRACKING_CLIENT_CERT_PATH"] = str(settings.tls_certificate_file)
+    # The other variable would lose against this one.
+    if settings.ssl_cert_file is not None and "REQUESTS_CA_BUNDLE" not in given:
+        found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(settings.ssl_cert_file)
+    return found
 
 
 def _training(settings: TrainingDefaults) -> dict[str, str]:

@@ -17,7 +17,12 @@ from hostkit.settings import Loaded
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-_TRUSTED_BY_MLFLOWS_CLIENT = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE")
+_TRUSTED_BY_MLFLOWS_CLIENT = (
+    "MLFLOW_TRACKING_SERVER_CERT_PATH",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+_SHOWN_BY_MLFLOWS_CLIENT = ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "TLS_CERTIFICATE_FILE")
 
 
 def links_of(settings: AirflowSettings) -> tuple[Link, Link]:
@@ -51,7 +56,9 @@ def walks(loaded: Loaded[AirflowSettings]) -> tuple[Walk, ...]:
                 Step("account", partial(_api_user, loaded), seconds=3 * STEP_SECONDS),
             ),
         ),
-        mlflow.walk(Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT)),
+        mlflow.walk(
+            Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT, _SHOWN_BY_MLFLOWS_CLIENT)
+        ),
         api.walk(Target(to_api, loaded)),
         airflow.walk(Target(itself, loaded), _account(loaded)),
     )

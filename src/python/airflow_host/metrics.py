@@ -4,10 +4,12 @@ Airflow's own exporters push, to StatsD or OpenTelemetry, which takes another se
 Airflow's database, which all four processes share, and tells what it found for some seconds.
 """
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +28,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hostkit.tls import client, expiry
+
 PATH = "/metrics"
 
 SECONDS_TO_REMEMBER = 10.0
@@ -42,6 +46,7 @@ class Metrics:
         self._app = app
         self._registry = CollectorRegistry()
         self._registry.register(AirflowCollector())
+        self._registry.register(CertificateCollector())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or passes it on."""
@@ -71,6 +76,19 @@ class AirflowCollector(Collector):
                 self._last = list(_ask())
                 self._until = time.monotonic() + SECONDS_TO_REMEMBER
             return self._last
+
+
+class CertificateCollector(Collector):
+    """When the certificates end that the settings name."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The metric, with a sample for each file that can be read."""
+        given = {name: os.environ.get(name) for name in (client.TRUST, client.IDENTITY)}
+        files = {name: Path(text) for name, text in given.items() if text}
+        family = GaugeMetricFamily(expiry.METRIC, expiry.METRIC_HELP, labels=["setting"])
+        for variable, end in expiry.ends(files):
+            family.add_metric([variable], end)
+        yield family
 
 
 def _ask() -> Iterator[GaugeMetricFamily]:

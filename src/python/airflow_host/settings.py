@@ -44,6 +44,16 @@ class _Surroundings(Settings):
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
         examples=["127.0.0.1,10.0.0.7"],
     )
+    ssl_cert_file: AbsolutePath | None = Field(
+        default=None,
+        description="CA certificates (PEM) by which https URLs are trusted; empty: public ones.",
+        examples=["/etc/ssl/certs/our-ca.pem"],
+    )
+    tls_certificate_file: AbsolutePath | None = Field(
+        default=None,
+        description="Certificate and key (PEM, one file) that this host shows to other hosts.",
+        examples=["/etc/airflow-host/tls.pem"],
+    )
     state_directory: AbsolutePath = Field(
         Path("/var/lib/airflow-host"),
         description="The folder that AIRFLOW_HOME is by default; systemd sets it.",

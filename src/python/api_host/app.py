@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
@@ -39,7 +38,7 @@ from api_host.reference import openapi
 from api_host.routing import Routing
 from api_host.settings import ApiSettings
 from api_host.v2 import inference, repository
-from hostkit.errors import HostError
+from hostkit.tls.client import ClientTls
 
 REGISTRY_TIMEOUT_SECONDS = 10.0
 AIRFLOW_TIMEOUT_SECONDS = 10.0
@@ -103,11 +102,11 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
 
     `grpc`: listens for gRPC; None: nobody does.
     """
-    trusted = _trusted(settings)
+    tls = ClientTls(settings.ssl_cert_file, settings.tls_certificate_file)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _running(settings, trusted) as host, _grpc(host, grpc):
+        async with _running(settings, tls) as host, _grpc(host, grpc):
             app.state.host = host
             yield
 
@@ -117,23 +116,23 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
 
 
 @asynccontextmanager
-async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncIterator[Host]:
+async def _running(settings: ApiSettings, tls: ClientTls) -> AsyncIterator[Host]:
     async with AsyncExitStack() as stack:
         mlflow = await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=settings.mlflow_tracking_uri,
                 timeout=REGISTRY_TIMEOUT_SECONDS,
-                verify=trusted,
+                verify=tls.context,
             )
         )
         airflow = await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=settings.airflow_base_url,
                 timeout=AIRFLOW_TIMEOUT_SECONDS,
-                verify=trusted,
+                verify=tls.context,
             )
         )
-        checks = await stack.enter_async_context(httpx.AsyncClient(verify=trusted))
+        checks = await stack.enter_async_context(httpx.AsyncClient(verify=tls.context))
         threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="predict")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
         limits = settings.limits
@@ -159,7 +158,7 @@ async def _running(settings: ApiSettings, trusted: ssl.SSLContext) -> AsyncItera
         links = Links(links_of(settings), checks)
         guard = Guard(settings, checks)
         guard.start()
-        for work in (follower.run(), links.run(), guard.run()):
+        for work in (follower.run(), links.run(), guard.run(), tls.keep_fresh()):
             stack.push_async_callback(_stop, asyncio.create_task(work))
         # Until then clients wait in the socket: after a restart none is told that nothing is here.
         with suppress(TimeoutError):
@@ -192,19 +191,6 @@ def _grpc(host: Host, listener: socket.socket | None) -> AbstractAsyncContextMan
     from api_host.rpc import server  # noqa: PLC0415
 
     return server.running(host, listener)
-
-
-def _trusted(settings: ApiSettings) -> ssl.SSLContext:
-    file = settings.ssl_cert_file
-    if file is None:
-        return httpx.create_ssl_context()
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as error:
-        raise HostError(
-            f"SSL_CERT_FILE is {file}, which cannot be used ({error.strerror or error}): name a"
-            " file of CA certificates, as PEM, that this user can read"
-        ) from None
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

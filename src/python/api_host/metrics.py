@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api_host.models.registry import ModelVersion
+from hostkit.tls import expiry
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -49,6 +50,7 @@ PROBLEMS = Counter(
     "tripod_api_model_problems", "How often a version could not be served.", ("model",)
 )
 LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
+CERTIFICATES = Gauge(expiry.METRIC, expiry.METRIC_HELP, ("setting",))
 
 
 # A look-up of labels costs more than the count itself.
@@ -76,6 +78,8 @@ def note_swap(version: ModelVersion, before: ModelVersion | None) -> None:
     SWAPS.labels(version.name).inc()
 
 
-async def metrics(_: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """`GET /metrics`."""
+    for variable, end in expiry.ends(expiry.files_of(request.app.state.host.settings)):
+        CERTIFICATES.labels(variable).set(end)
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -95,6 +95,11 @@ class ApiSettings(Settings):
         description="CA certificates (PEM) by which https URLs are trusted; empty: public ones.",
         examples=["/etc/ssl/certs/ca-certificates.crt"],
     )
+    tls_certificate_file: AbsolutePath | None = Field(
+        default=None,
+        description="Certificate and key (PEM, one file) that this host shows to other hosts.",
+        examples=["/etc/api-host/tls.pem"],
+    )
     api_host: ListenAddress = Field(
         default="127.0.0.1",
         description="Address to listen on; 0.0.0.0 for every network of this machine.",

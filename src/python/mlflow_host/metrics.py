@@ -29,6 +29,7 @@ from starlette.routing import Mount, Route
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, RequestRedirect
 
+from hostkit.tls import expiry
 from mlflow_host.settings import MlflowSettings
 
 PATH = "/metrics"
@@ -129,6 +130,7 @@ class Contents(Collector):
     """What the host keeps. Asked for as seldom as `SECONDS_TO_REMEMBER` allows."""
 
     def __init__(self, settings: MlflowSettings) -> None:
+        self._certificates = expiry.files_of(settings)
         self._url = settings.mlflow_backend_store_uri
         self._artifacts = settings.mlflow_artifacts_destination
         self._lock = threading.Lock()
@@ -157,6 +159,10 @@ class Contents(Collector):
             up.add_metric([], 0)
         yield up
         yield from counts
+        certificates = GaugeMetricFamily(expiry.METRIC, expiry.METRIC_HELP, labels=["setting"])
+        for variable, end in expiry.ends(self._certificates):
+            certificates.add_metric([variable], end)
+        yield certificates
         if self._artifacts.startswith("/") and Path(self._artifacts).is_dir():
             room = os.statvfs(self._artifacts)
             yield GaugeMetricFamily(

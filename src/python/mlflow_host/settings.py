@@ -82,6 +82,16 @@ class MlflowSettings(Settings):
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed",
         examples=["127.0.0.1,10.0.0.7"],
     )
+    ssl_cert_file: AbsolutePath | None = Field(
+        default=None,
+        description="CA certificates (PEM) by which https URLs are trusted; empty: public ones.",
+        examples=["/etc/ssl/certs/our-ca.pem"],
+    )
+    tls_certificate_file: AbsolutePath | None = Field(
+        default=None,
+        description="Certificate and key (PEM, one file) that this host shows to other hosts.",
+        examples=["/etc/mlflow-host/tls.pem"],
+    )
 
     @model_validator(mode="after")
     def _others_need_a_url(self) -> Self:

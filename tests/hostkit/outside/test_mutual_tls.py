@@ -2,6 +2,7 @@
 
 import socketserver
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -116,8 +117,9 @@ def test_a_renewed_certificate_is_shown_without_a_restart(estate: Estate) -> Non
         assert not tls.refresh()
         bundles.renew(estate.ca, ["client"], NOW)
         assert tls.refresh()
-        # The connection by which nginx said no stays as it was.
-        assert httpx.Client(verify=tls.context, trust_env=False).get(estate.front.url).is_success
+    # The connection by which nginx said no stays as it was.
+    with httpx.Client(verify=tls.context, trust_env=False) as client:
+        assert client.get(f"{estate.front.url}/").is_success
 
 
 def test_a_renewal_of_the_servers_loses_no_request(upstream: int, tmp_path: Path) -> None:
@@ -142,14 +144,17 @@ def test_a_renewal_of_the_servers_loses_no_request(upstream: int, tmp_path: Path
         threads = [threading.Thread(target=ask, args=(front.url,)) for _ in range(3)]
         for thread in threads:
             thread.start()
-        for _ in range(3):
-            bundles.renew(ca, ["localhost"], NOW, at_once=True)
-            front.reload()
-            seen = len(answers)
-            while len(answers) < seen + 20:
-                assert threads[0].is_alive()
-        ended.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for _ in range(3):
+                bundles.renew(ca, ["localhost"], NOW, at_once=True)
+                front.reload()
+                seen = len(answers)
+                while len(answers) < seen + 20:
+                    assert threads[0].is_alive()
+                    time.sleep(0.01)
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
     assert len(answers) > 60
     assert set(answers) == {"ok"}

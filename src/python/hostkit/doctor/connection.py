@@ -9,16 +9,26 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from hostkit.doctor.diagnosis import Address, bad_certificate, explain
-from hostkit.doctor.steps import STEP_SECONDS, Fault, NothingToCheck, Step
+from hostkit.doctor.diagnosis import (
+    Address,
+    bad_certificate,
+    explain,
+    is_refusal,
+    refused_certificate,
+)
+from hostkit.doctor.steps import STEP_SECONDS, Caution, Fault, NothingToCheck, Step
+from hostkit.errors import HostError
 from hostkit.link import Link
 from hostkit.servers import SERVERS, Server
 from hostkit.settings import Loaded
+from hostkit.tls.client import show
+from hostkit.tls.lives import Life, utc_now
 
 TIMEOUT_SECONDS = 5.0
 """How long one thing of a step may take, so that it says itself what took so long."""
@@ -27,6 +37,9 @@ MOST_SKEW_SECONDS = 60.0
 LONGEST_QUOTE = 120
 
 _INVALID_HOST = "Invalid Host header"
+REFUSAL_SECONDS = 1.0
+MOST_OF_AN_ANSWER = 4096
+REFUSED_BY_NGINX = b"SSL certificate"
 _PLAIN_HTTP_SEEN_BY_NGINX = "plain HTTP request was sent to HTTPS port"
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python has no name for."""
@@ -41,11 +54,13 @@ class Target:
     `link`: which one, and where.
     `loaded`: the settings of this host, to tell where each is written.
     `trust_variables`: which name a file of CA certificates, for what this host calls it with.
+    `identity_variables`: which name the file of the certificate and key that it shows.
     """
 
     link: Link
     loaded: Loaded[Any]
     trust_variables: tuple[str, ...] = ("SSL_CERT_FILE",)
+    identity_variables: tuple[str, ...] = ("TLS_CERTIFICATE_FILE",)
 
     @property
     def server(self) -> Server:
@@ -60,7 +75,14 @@ class Target:
     @property
     def address(self) -> Address:
         """The same for `explain`."""
-        return Address(self.server, self.link.url, self.setting, self.loaded.place(self._trust))
+        return Address(
+            self.server,
+            self.link.url,
+            self.setting,
+            self.loaded.place(self._trust),
+            self.loaded.place(self._identity),
+            shows=self._identity in self.loaded.values,
+        )
 
     @property
     def description(self) -> str:
@@ -68,7 +90,21 @@ class Target:
         return f"{self.link.url} ({self.setting})"
 
     def trusted(self) -> ssl.SSLContext:
-        """What this host believes: the operator's file of CAs, or else the public ones."""
+        """What this host believes and shows: the operator's files, or public CAs and nothing."""
+        context = self._believing()
+        value = self.loaded.values.get(self._identity)
+        if value is not None:
+            try:
+                show(context, Path(value.text))
+            except HostError as error:
+                raise Fault(
+                    str(error),
+                    "It should hold the certificate that this host shows, and its key.",
+                    f"Correct {self.loaded.place(self._identity)}, or make the file readable.",
+                ) from None
+        return context
+
+    def _believing(self) -> ssl.SSLContext:
         value = self.loaded.values.get(self._trust)
         if value is None:
             return httpx.create_ssl_context(trust_env=False)
@@ -95,7 +131,12 @@ class Target:
     @property
     def _trust(self) -> str:
         given = [name for name in self.trust_variables if name in self.loaded.values]
-        return (given or self.trust_variables)[0]
+        return given[0] if given else self.trust_variables[-1]
+
+    @property
+    def _identity(self) -> str:
+        given = [name for name in self.identity_variables if name in self.loaded.values]
+        return given[0] if given else self.identity_variables[-1]
 
 
 def connection_steps(target: Target) -> tuple[Step, ...]:
@@ -155,7 +196,8 @@ def _tls(target: Target) -> str:
             context.wrap_socket(connection, server_hostname=address.host) as secured,
         ):
             certificate: dict[str, Any] = secured.getpeercert() or {}
-            return f"{secured.version()}, {_described(certificate)}"
+            seen = f"{secured.version()}, {_described(certificate)}"
+            _be_let_in(address, secured)
     except ssl.SSLCertVerificationError as error:
         known = _described(_unverified_certificate(address))
         raise bad_certificate(address, error, f" ({known})" if known else "") from None
@@ -163,6 +205,43 @@ def _tls(target: Target) -> str:
         if isinstance(error, ssl.SSLError) and _speaks_http(address):
             raise _wrong_scheme(address, "plain HTTP", "http") from None
         raise explain(error, address) from None
+    if _life(certificate).is_late(utc_now()):
+        raise Caution(
+            seen,
+            "The certificate ends soon, and nobody has renewed it yet.",
+            f"Renew it ('tls renew' if the CA is your own), and reload the proxy in front of"
+            f" {address.server.title}.",
+        )
+    return seen
+
+
+def _be_let_in(address: Address, secured: ssl.SSLSocket) -> None:
+    """Whether a request is answered: that a client is refused, TLS 1.3 says only then.
+
+    Raises `Fault`, and `ssl.SSLError` for `explain`.
+    """
+    secured.settimeout(REFUSAL_SECONDS)
+    answer = b""
+    try:
+        secured.sendall(
+            f"GET {address.server.health_path} HTTP/1.1\r\nHost: {urlsplit(address.url).netloc}\r\n"
+            "Connection: close\r\n\r\n".encode()
+        )
+        while len(answer) < MOST_OF_AN_ANSWER and (part := secured.recv(MOST_OF_AN_ANSWER)):
+            answer += part
+    except OSError as error:
+        if is_refusal(error):
+            raise  # All else is for the next step to tell.
+    if REFUSED_BY_NGINX in answer:
+        raise refused_certificate(address, "400 by nginx")
+
+
+def _life(certificate: dict[str, Any]) -> Life:
+    start, end = (
+        datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate[name]), UTC)
+        for name in ("notBefore", "notAfter")
+    )
+    return Life(start, end)
 
 
 def _described(certificate: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What an error of the network means, and what mends it."""
 
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ _NOT_YET_VALID = 9
 _EXPIRED = 10
 _OTHER_NAME = {62, 64}
 
+_NOT_LET_IN = re.compile("ALERT_(BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA)")
+"""What a server says of a client's certificate (RFC 8446, 6.2), as OpenSSL calls it."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -26,12 +30,16 @@ class Address:
 
     `setting`: the variable with its file and line, as an operator finds it.
     `trust`: the same of the variable that names the CA certificates to trust.
+    `identity`: the same of the one that names the certificate which this host shows.
+    `shows`: whether it shows one.
     """
 
     server: Server
     url: str
     setting: str
     trust: str = "SSL_CERT_FILE"
+    identity: str = "TLS_CERTIFICATE_FILE"
+    shows: bool = False
 
     @property
     def host(self) -> str:
@@ -79,6 +87,8 @@ def _explain(cause: BaseException, address: Address) -> Fault | None:
             fault = _unknown_name(address, cause.errno)
         case ssl.SSLCertVerificationError():
             fault = bad_certificate(address, cause)
+        case ssl.SSLError() if is_refusal(cause):
+            fault = refused_certificate(address, cause.reason)
         case ssl.SSLError():
             fault = _no_tls(address, cause)
         case ConnectionRefusedError():
@@ -204,6 +214,31 @@ def bad_certificate(
         seen,
         "It was signed by a CA that this server does not know: often one of your own.",
         f"Write the path of the CA's certificate (PEM) into {address.trust}.",
+    )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a server refuses this host's certificate, or wants one."""
+    return isinstance(error, ssl.SSLError) and bool(_NOT_LET_IN.search(error.reason or ""))
+
+
+def refused_certificate(address: Address, reason: str) -> Fault:
+    """A server lets in only clients with a certificate of its CA."""
+    server = address.server
+    if not address.shows:
+        return Fault(
+            f"{address.place} wants a certificate of this host, and was shown none ({reason})",
+            "Only callers that show a certificate of a certain CA are let in (mutual TLS).",
+            f"Have one made where the CA is ('tls issue'), and write its path into"
+            f" {address.identity}.",
+        )
+    return Fault(
+        f"{address.place} does not accept this host's certificate ({reason})",
+        f"It has expired, or another CA made it than the one that the proxy of {server.title}"
+        " knows.",
+        f"The step 'certificates' tells until when it is valid: 'tls renew' where the CA is, and"
+        f" the new file where {address.identity} says. Otherwise on the server of {server.title}:"
+        f" '{server.host} config proxy --client-ca' with the right CA.",
     )
 
 

@@ -15,6 +15,8 @@ class Verdict(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     """There was nothing to check, which is no failure."""
+    WARNED = "warned"
+    """It went well, and will not for long."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class StepReport:
     `name`: the step, as docs/doctor.md explains it.
     `seen`: what was seen.
     `milliseconds`: how long it took.
-    `meaning`: what that usually means; only of a step that failed.
-    `remedy`: what mends it; only of a step that failed.
+    `meaning`: what that usually means; only of a step that failed or warned.
+    `remedy`: what mends it; only of a step that failed or warned.
     """
 
     name: str

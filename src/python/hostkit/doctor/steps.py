@@ -31,6 +31,10 @@ class Fault(Exception):  # noqa: N818 (of what is examined, not of the doctor)
         self.remedy = remedy
 
 
+class Caution(Fault):
+    """A step went well, and will not for long."""
+
+
 class NothingToCheck(Exception):  # noqa: N818 (it is no error)
     """A step does not apply; its one argument says why."""
 
@@ -40,7 +44,7 @@ class Step:
     """One thing that is looked at.
 
     `name`: one word, which docs/doctor.md explains.
-    `check`: returns what it saw; raises `Fault` or `NothingToCheck`.
+    `check`: returns what it saw; raises `Fault`, `Caution` or `NothingToCheck`.
     `seconds`: how long it may take.
     """
 
@@ -99,7 +103,8 @@ def _outcome(step: Step) -> tuple[Verdict, str, str | None, str | None]:
     except NothingToCheck as reason:
         return Verdict.SKIPPED, str(reason), None, None
     except Fault as fault:
-        return Verdict.FAILED, fault.seen, fault.meaning, fault.remedy
+        verdict = Verdict.WARNED if isinstance(fault, Caution) else Verdict.FAILED
+        return verdict, fault.seen, fault.meaning, fault.remedy
     except Exception as error:  # noqa: BLE001 - a doctor who faints helps nobody
         return (
             Verdict.FAILED,

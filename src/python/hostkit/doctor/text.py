@@ -1,4 +1,4 @@
-"""A report as a person reads it: a line a step, then a paragraph for each failure."""
+"""A report as a person reads it: a line a step, then a paragraph for each failure or warning."""
 
 import shutil
 import textwrap
@@ -12,6 +12,7 @@ from hostkit.doctor.report import Report, StepReport, Verdict, WalkReport
 _MARKS = {
     Verdict.PASSED: ("✓", "green"),
     Verdict.FAILED: ("✗", "red"),
+    Verdict.WARNED: ("!", "yellow"),
     Verdict.SKIPPED: ("–", None),  # noqa: RUF001
 }
 
@@ -56,8 +57,9 @@ def _line(step: StepReport, width: int) -> str:
 
 def _paragraphs(link: WalkReport, width: int) -> Iterator[str]:
     for step in link.steps:
-        if step.verdict is Verdict.FAILED:
-            title = click.style(f"{link.name}: {step.name}", fg="red", bold=True)
+        if step.verdict in (Verdict.FAILED, Verdict.WARNED):
+            _, colour = _MARKS[step.verdict]
+            title = click.style(f"{link.name}: {step.name}", fg=colour, bold=True)
             parts = (("seen", step.seen), ("means", step.meaning), ("do", step.remedy))
             yield "\n".join([title, *(_wrapped(label, text, width) for label, text in parts)])
 
