@@ -56,6 +56,16 @@ def test_tasks_see_the_other_hosts_and_what_to_train() -> None:
     assert "TRAINING_DATA_URI" not in environment()
 
 
+def test_mlflows_client_shows_and_trusts_what_the_settings_say() -> None:
+    files = {"TLS_CERTIFICATE_FILE": "/etc/airflow-host/tls.pem", "SSL_CERT_FILE": "/etc/ca.pem"}
+    made = environment(files)
+    assert made["MLFLOW_TRACKING_CLIENT_CERT_PATH"] == "/etc/airflow-host/tls.pem"
+    assert made["MLFLOW_TRACKING_SERVER_CERT_PATH"] == "/etc/ca.pem"
+    assert "MLFLOW_TRACKING_CLIENT_CERT_PATH" not in environment()
+    given = environment(files, REQUESTS_CA_BUNDLE="/other.pem")
+    assert "MLFLOW_TRACKING_SERVER_CERT_PATH" not in given
+
+
 def test_tasks_see_what_a_training_may_read() -> None:
     made = environment(
         TRAINING_DATA_FOLDERS="/srv/tables, /mnt/exports", TRAINING_DATA_HOSTS="127.0.0.1:9000"

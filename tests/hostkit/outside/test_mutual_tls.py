@@ -8,11 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
 
+from hostkit.doctor import mlflow
+from hostkit.doctor.connection import Target
+from hostkit.doctor.report import StepReport, Verdict
+from hostkit.doctor.steps import examine
+from hostkit.link import Link
+from hostkit.network import HttpUrl
 from hostkit.outside.proxy import Proxy
+from hostkit.servers import MLFLOW
+from hostkit.settings import Settings, load
 from hostkit.tls import bundles
 from hostkit.tls.authority import Authority
 from hostkit.tls.client import ClientTls
@@ -83,6 +92,44 @@ def refused(estate: Estate, identity: Path | None) -> bool:
     except httpx.TransportError:
         return True
     return answer.status_code == 400 and "SSL certificate" in answer.text
+
+
+class CallerSettings(Settings):
+    host_name: ClassVar[str] = "caller-host"
+
+    mlflow_tracking_uri: HttpUrl
+    tls_certificate_file: Path | None = None
+
+
+def tls_step(estate: Estate, identity: Path | None) -> StepReport:
+    """What a doctor says of the way to the proxy."""
+    env_file = estate.ca / "env"
+    shown = f"TLS_CERTIFICATE_FILE={identity}\n" if identity else ""
+    url = f"MLFLOW_TRACKING_URI={estate.front.url}\n"
+    env_file.write_text(f"{url}SSL_CERT_FILE={estate.ca}/ca.pem\n{shown}")
+    loaded = load(CallerSettings, env_file=env_file, environment={})
+    target = Target(Link(MLFLOW, estate.front.url, "MLFLOW_TRACKING_URI"), loaded)
+    (report,) = examine([mlflow.walk(target)])
+    return next(step for step in report.steps if step.name == "tls")
+
+
+def test_the_doctor_says_that_a_certificate_is_wanted(estate: Estate) -> None:
+    step = tls_step(estate, None)
+    assert step.verdict is Verdict.FAILED
+    assert "was shown none" in step.seen
+    assert f"TLS_CERTIFICATE_FILE, which is not set in {estate.ca}/env" in (step.remedy or "")
+
+
+def test_the_doctor_says_that_a_certificate_is_not_accepted(estate: Estate) -> None:
+    for file in (estate.show("api", estate.foreign), estate.show("late", made=NOW - 31 * DAY)):
+        step = tls_step(estate, file)
+        assert step.verdict is Verdict.FAILED
+        assert "does not accept this host's certificate" in step.seen
+        assert f"TLS_CERTIFICATE_FILE in {estate.ca}/env line 3" in (step.remedy or "")
+
+
+def test_the_doctor_is_let_in_with_a_certificate(estate: Estate) -> None:
+    assert tls_step(estate, estate.show("api")).verdict is Verdict.PASSED
 
 
 def test_a_client_with_a_certificate_is_let_in(estate: Estate) -> None:

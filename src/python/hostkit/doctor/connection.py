@@ -202,7 +202,9 @@ def _tls(target: Target) -> str:
         known = _described(_unverified_certificate(address))
         raise bad_certificate(address, error, f" ({known})" if known else "") from None
     except OSError as error:
-        if isinstance(error, ssl.SSLError) and _speaks_http(address):
+        # Go answers plain HTTP too, on a port for TLS.
+        refused = is_refusal(error)
+        if isinstance(error, ssl.SSLError) and not refused and _speaks_http(address):
             raise _wrong_scheme(address, "plain HTTP", "http") from None
         raise explain(error, address) from None
     if _life(certificate).is_late(utc_now()):
@@ -231,7 +233,11 @@ def _be_let_in(address: Address, secured: ssl.SSLSocket) -> None:
             answer += part
     except OSError as error:
         if is_refusal(error):
-            raise  # All else is for the next step to tell.
+            raise
+        # What we sent may have crossed its alert, which is then lost.
+        if isinstance(error, ConnectionError) and not answer and secured.version() != "TLSv1.2":
+            raise refused_certificate(address, "it hung up after the handshake") from None
+        # All else is for the next step to tell.
     if REFUSED_BY_NGINX in answer:
         raise refused_certificate(address, "400 by nginx")
 
