@@ -235,7 +235,8 @@ def _be_let_in(address: Address, secured: ssl.SSLSocket) -> None:
         if is_refusal(error):
             raise
         # What we sent may have crossed its alert, which is then lost.
-        if isinstance(error, ConnectionError) and not answer and secured.version() != "TLSv1.2":
+        lost = isinstance(error, ConnectionError | ssl.SSLError) and not answer
+        if lost and secured.version() != "TLSv1.2":
             raise refused_certificate(address, "it hung up after the handshake") from None
         # All else is for the next step to tell.
     if REFUSED_BY_NGINX in answer:
