@@ -20,6 +20,7 @@ CHUNKED = (
     b"5;x=y\r\nhello\r\n1\r\n \r\n0\r\nLast: no\r\n\r\n"
 )
 OLD = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nX-Text: \xe9\r\n\r\nok"
+UPGRADE = b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\nHost: api\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: api\r\nConnection: a, Close\r\n\r\n"
 
 STRAY = re.compile(r"no request line received|illegal request line: bytearray\(b'\\r")
@@ -112,6 +113,10 @@ def conversations(draw: st.DrawFn) -> bytes:
 @example(POST.replace(b"hello", b"hello" + GET), [])
 @example(POST.replace(b"Content", b"Content-Length: 4\r\nContent"), [])
 @example(CHUNKED.replace(b"Accept", b"Content-Length: 9\r\nAccept"), [])
+@example(UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n" + GET, [])
+@example(UPGRADE + b"Content-Length: 0\r\n\r\n" + GET, [])
+@example(UPGRADE + b"Content-Length: 5\r\n\r\nhello" + GET, [90])
+@example(UPGRADE + b"\r\n" + GET, [])
 def test_what_is_taken_means_what_it_means_to_h11(text: bytes, cuts: list[int]) -> None:
     pieces = in_pieces(text, cuts)
     ours = listen(Messages(MOST), pieces)

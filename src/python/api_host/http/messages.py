@@ -42,7 +42,8 @@ class Messages:
     """Stands in for a server's `h11.Connection`, and takes a fraction of its time.
 
     It takes no request that h11 refuses, but for line breaks before one, and understands the same
-    by it; of what h11 takes, it refuses chunks in HTTP/1.0. A protocol that a client would like to change to is passed over.
+    by it; of what h11 takes, it refuses chunks in HTTP/1.0. A protocol that a client would like to
+    change to is passed over.
 
     `most`: how many bytes a head may have.
     """
@@ -83,8 +84,18 @@ class Messages:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
+                self._go_on_with_body()
             else:
                 return
+
+    def _go_on_with_body(self) -> None:
+        """Goes on after a head with an upgrade, behind which httptools sees no body."""
+        framing = [b"%b: %b\r\n" % header for header in self._headers if header[0] in _FRAMING]
+        if framing and _length(self._headers) != 0:
+            self._arrived.pop()  # The end of the request, which is not there yet.
+            self._parser = httptools.HttpRequestParser(self)
+            self._parser.feed_data(b"".join([b"POST / HTTP/1.1\r\nHost: \r\n", *framing, b"\r\n"]))
+            self._arrived.pop()
 
     def on_message_begin(self) -> None:
         """Called by the parser, as all that follow: a head begins."""
