@@ -1,8 +1,6 @@
 """`users`: people's users in Airflow."""
 
-import getpass
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -14,7 +12,7 @@ import click
 
 from airflow_host.definition import DEFINITION
 from airflow_host.settings import CHARACTERS_OF_A_STRONG_PASSWORD, AirflowSettings
-from hostkit import audit, log
+from hostkit import audit
 from hostkit.errors import HostError
 from hostkit.options import env_file_option, json_option, load_settings
 from hostkit.server import systemd
@@ -113,7 +111,8 @@ def _order(env_file: Path | None, *, do: str, name: str = "", **more: str) -> An
         answer = _carry_out(order, env_file)
     refused = answer.get("refused") if isinstance(answer, dict) else None
     if do != "list":
-        _note(do, name, allowed=refused is None)
+        allowed = refused is None
+        audit.note_command(AirflowSettings.host_name, f"user.{do}", f"user:{name}", allowed=allowed)
     if refused:
         raise HostError(refused)
     return answer
@@ -135,9 +134,3 @@ def _carry_out(order: str, env_file: Path | None) -> Any:
     if done.returncode:
         raise HostError("Airflow's users cannot be changed: what went wrong is above")
     return json.loads(done.stdout)
-
-
-def _note(do: str, name: str, *, allowed: bool) -> None:
-    log.configure()
-    who = os.environ.get("SUDO_USER") or getpass.getuser()
-    audit.note(f"user.{do}", f"user:{name}", who=f"os:{who}", allowed=allowed)

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from hostkit import audit
 from hostkit.definition import Definition
 from hostkit.errors import HostError
 from hostkit.options import env_file_option, json_option, print_warnings
@@ -119,6 +120,7 @@ def add_backup_commands(group: click.Group, definition: Definition) -> None:
                 settings=with_settings,
                 progress=progress,
             )
+        audit.note_command(definition.name, "backup.restore", f"backup:{found.folder}")
         if as_json:
             click.echo(json.dumps([vars(item) for item in done], indent=2))
         else:

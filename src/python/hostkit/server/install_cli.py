@@ -13,6 +13,7 @@ from types import FrameType
 
 import click
 
+from hostkit import audit
 from hostkit.definition import Definition
 from hostkit.options import json_option
 from hostkit.server import checksum
@@ -97,6 +98,7 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
             finally:
                 if not layout.unfinished.exists():
                     releases.prune(layout)
+            _note(layout, todo)
             report.finish(todo, installing.left(definition, layout), layout)
 
     @group.command()
@@ -117,8 +119,15 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
             click.confirm(f"Take {definition.name}{what} off this server?", abort=True)
         report = _Report(dry_run=False, as_json=False)
         installing.take(steps, tell, report.done)
+        audit.note_command(definition.name, "release.uninstall", f"host:{definition.name}")
         for folder in installing.kept(layout):
             click.echo(f"kept     {folder}")
+
+
+def _note(layout: Layout, todo: Plan) -> None:
+    if todo.steps and layout.root == ROOT:
+        done = "release.upgrade" if todo.previous else "release.install"
+        audit.note_command(layout.host, done, f"release:{todo.release}")
 
 
 class _Report:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import click
 
+from hostkit import audit
 from hostkit.definition import Definition
 from hostkit.server import install as installing
 from hostkit.server import machine, upgrades
@@ -39,6 +40,7 @@ def add_rollback_command(group: click.Group, definition: Definition) -> None:
             if not yes:
                 click.confirm(f"Go back to the release {way.target}?", abort=True)
             upgrades.roll_back(host, way)
+            audit.note_command(definition.name, "release.rollback", f"release:{way.target}")
             click.echo(f"{definition.name} went back from {way.current} to {way.target}")
 
 

@@ -1,14 +1,13 @@
 """`rotate`."""
 
 import dataclasses
-import getpass
 import json
 import os
 import sys
 
 import click
 
-from hostkit import audit, log
+from hostkit import audit
 from hostkit.definition import Definition
 from hostkit.errors import HostError
 from hostkit.options import json_option
@@ -58,7 +57,8 @@ def add_rotate_command(group: click.Group, definition: Definition) -> None:
                 rotate.carry_out(layout, rotation, journal, server, tell)
             except HostError as error:
                 raise HostError(f"{error}\n{_ways_on(definition.name, name)}") from None
-        _note(name, back=back)
+        done = "secret.rotate-back" if back else "secret.rotate"
+        audit.note_command(definition.name, done, f"secret:{name}")
         _tell_end(name, rotation, back=back, as_json=as_json)
 
 
@@ -83,12 +83,6 @@ def _given(definition: Definition, layout: Layout, name: str) -> str:
         raise HostError(f"standard input has no value for {name}: it must be text, and not empty")
     rotate.check(definition, layout, name, text)
     return text
-
-
-def _note(name: str, *, back: bool) -> None:
-    log.configure()
-    who = os.environ.get("SUDO_USER") or getpass.getuser()
-    audit.note("secret.rotate-back" if back else "secret.rotate", f"secret:{name}", who=f"os:{who}")
 
 
 def _tell_end(name: str, rotation: Rotation, *, back: bool, as_json: bool) -> None:
