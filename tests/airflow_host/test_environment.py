@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_host.environment import airflow_environment
-from airflow_host.secret_keys import KEYS
+from airflow_host.secret_keys import KEYS, SIGNING_KEY
 from airflow_host.settings import AirflowSettings
 from airflow_host.training.settings import TrainingDefaults
 from hostkit.settings import load
@@ -107,9 +107,12 @@ def test_logs_are_json_unless_a_person_watches(json_logs: bool, text: str) -> No
 
 def test_tasks_see_where_the_keys_are_and_not_the_keys() -> None:
     made = environment()
+    assert made["MODEL_SIGNING_KEY_FILE"] == str(KEY_FILES[SIGNING_KEY])
+    assert f"{SIGNING_KEY}_CMD" not in made
     for name, file in KEY_FILES.items():
         assert name not in made
-        assert shlex.split(made[f"{name}_CMD"]) == ["cat", str(file)]
+        if name != SIGNING_KEY:
+            assert shlex.split(made[f"{name}_CMD"]) == ["cat", str(file)]
 
 
 OPTIONS = sorted(
@@ -194,6 +197,12 @@ def test_a_credential_is_read_from_its_file_and_in_no_environment(tmp_path: Path
 
 def test_tasks_get_the_keys_of_an_object_store(tmp_path: Path) -> None:
     assert as_service(tmp_path, AWS_ACCESS_KEY_ID="the key\n")["AWS_ACCESS_KEY_ID"] == "the key"
+
+
+def test_a_task_finds_the_signing_key_by_file(tmp_path: Path) -> None:
+    made = as_service(tmp_path, MODEL_SIGNING_KEY="the key")
+    assert made["MODEL_SIGNING_KEY_FILE"] == str(tmp_path / "MODEL_SIGNING_KEY")
+    assert "the key" not in made.values()
 
 
 def test_a_task_cannot_speak_to_systemd_by_accident(tmp_path: Path) -> None:

@@ -19,12 +19,14 @@ class Registered:
     """A registered model: the folder of each version, and its aliases.
 
     `tags`: of all versions.
+    `updated`: when something was changed last.
     """
 
     created: int = 1
     versions: dict[str, Path] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=lambda: {"promotion": "promoted"})
+    updated: int = 1
 
 
 class RegistryServer:
@@ -96,6 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.state.status, b"told to fail")
         elif url.path == "/health":
             self._send(200, b"OK")
+        elif url.path == ARTIFACTS.rstrip("/"):
+            self._list_files(query["path"])
         elif url.path.startswith(ARTIFACTS):
             self._send_file(unquote(url.path.removeprefix(ARTIFACTS)))
         else:
@@ -112,8 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, json.dumps(answer).encode())
 
+    def _list_files(self, path: str) -> None:
+        name, version, *below = path.split("/")
+        folder = self.state.models[name].versions[version].joinpath(*below)
+        files = [{"path": file.name, "is_dir": file.is_dir()} for file in folder.iterdir()]
+        self._send(200, json.dumps({"files": files}).encode())
+
     def _send_file(self, path: str) -> None:
-        name, version, file = path.split("/")
+        name, version, file = path.split("/", 2)
         try:
             content = (self.state.models[name].versions[version] / file).read_bytes()
         except (KeyError, FileNotFoundError):
@@ -147,6 +157,7 @@ def _answer(registry: RegistryServer, path: str, query: dict[str, str]) -> Any:
                 {
                     "name": name,
                     "creation_timestamp": model.created,
+                    "last_updated_timestamp": model.updated,
                     "aliases": [{"alias": a, "version": v} for a, v in model.aliases.items()],
                 }
                 for name, model in registry.models.items()
@@ -166,6 +177,7 @@ def _answer(registry: RegistryServer, path: str, query: dict[str, str]) -> Any:
             "version": version,
             "creation_timestamp": model.created,
             "run_id": f"run-{version}",
+            "source": f"models:/m-{version}",
             "tags": [{"key": name, "value": value} for name, value in model.tags.items()],
         }
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from api_host.models.registry import ModelVersion
 from api_host.models.store import BrokenCopyError, Copy, Store
+from hostkit.signing.statement import digests
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="/:\0"), min_size=1, max_size=40
@@ -25,7 +26,7 @@ def add(store: Store, version: ModelVersion, content: bytes = b"model") -> Copy:
     with store.staging(version) as staging:
         (staging / "MLmodel").write_bytes(b"about it")
         (staging / "model.skops").write_bytes(content)
-        return store.add(version, staging)
+        return store.add(version, staging, digests(staging))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Commands of the airflow host."""
 
+import getpass
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +14,16 @@ from airflow_host import task_logs
 from airflow_host.components import Component
 from airflow_host.definition import DEFINITION
 from airflow_host.people_cli import add_users_command
+from airflow_host.secret_keys import SIGNING_KEY, make_keys
 from airflow_host.settings import AirflowSettings, ComponentSettings
-from hostkit import log
+from airflow_host.training.signing import read_key
+from hostkit import audit, log
 from hostkit.cli import HostGroup, add_common_commands
 from hostkit.errors import HostError
 from hostkit.options import env_file_option, json_option, load_settings
 from hostkit.server import systemd
+from hostkit.settings import Loaded
+from hostkit.signing.keys import public_text
 
 
 @click.group(cls=HostGroup)
@@ -106,6 +112,48 @@ def clean_logs(env_file: Path | None) -> None:
     folder = task_logs.folder(loaded)
     removed = task_logs.clean(folder, loaded.settings.airflow_logs_kept_days)
     click.echo(f"{removed} old files below {folder} were removed.")
+
+
+@main.command()
+@env_file_option
+def signing_key(env_file: Path | None) -> None:
+    """Print the public key of the models that are trained here.
+
+    The API host needs it in a file that its setting MODEL_PUBLIC_KEYS names. It is no secret, but
+    it must come from here.
+    """
+    if env_file is None:
+        systemd.hand_over(DEFINITION.name, "signing-key")
+    loaded = load_settings(ComponentSettings, env_file)
+    click.echo(public_text(read_key(_signing_key_file(loaded)).public_key()), nl=False)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("version")
+@env_file_option
+def sign_model(model: str, version: str, env_file: Path | None) -> None:
+    """Sign VERSION of MODEL in MLflow as it is now.
+
+    train_model signs what it makes. This is for versions that are older than the key or that came
+    to MLflow by another way: be sure that nobody has changed them.
+    """
+    if env_file is None:
+        systemd.hand_over(DEFINITION.name, "sign-model", model, version)
+    loaded = load_settings(ComponentSettings, env_file)
+    log.configure()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from airflow_host.training.approval import approve  # noqa: PLC0415 (takes seconds)
+
+    uri = loaded.settings.mlflow_tracking_uri
+    fingerprint = approve(uri, _signing_key_file(loaded), model, version)
+    audit.note("model.sign", f"model:{model}/{version}", who=f"os:{getpass.getuser()}")
+    click.echo(f"version {version} of {model} is signed with the key {fingerprint}")
+
+
+def _signing_key_file(loaded: Loaded[ComponentSettings]) -> Path:
+    given = loaded.credentials().get(SIGNING_KEY)
+    return given or make_keys(loaded.settings.airflow_home, (SIGNING_KEY,))[SIGNING_KEY]
 
 
 @main.command(hidden=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from airflow_host.secret_keys import SIGNING_KEY
 from airflow_host.settings import ComponentSettings
 from airflow_host.task_logs import default_folder
 from airflow_host.training.settings import TrainingDefaults
@@ -28,6 +29,8 @@ _KEPT_FROM_AIRFLOW = frozenset(
         # Tasks run whatever code a DAG holds: it has no use for the passwords of others.
         "AIRFLOW_USERNAME",
         "AIRFLOW_PASSWORD",
+        # It goes by file: an environment is soon in a log.
+        SIGNING_KEY,
         "AIRFLOW_API_USERNAME",
         "AIRFLOW_API_PASSWORD",
         # The watcher talks to systemd; a task must not.
@@ -65,7 +68,11 @@ def airflow_environment(
         if name not in _KEPT_FROM_AIRFLOW and name not in files
     }
     # Airflow reads them by a command: its environment is that of every task, and soon in a log.
-    commands = {name: shlex.join(["cat", str(file)]) for name, file in keys.items()}
+    commands = {
+        name: shlex.join(["cat", str(file)])
+        for name, file in keys.items()
+        if name.startswith("AIRFLOW__")
+    }
     commands |= {name: _command(file) for name, file in files.items()}
     given |= {
         f"{name}_CMD": command for name, command in commands.items() if not _is_given(name, given)
@@ -74,7 +81,9 @@ def airflow_environment(
         given |= _asynchronous_connection(given.get(CONNECTION), files.get(CONNECTION))
     defaults = _defaults(settings, json_logs=json_logs) | _tls(settings, given)
     environment = {name: text for name, text in defaults.items() if not _is_given(name, given)}
-    return environment | given | _exact(settings)
+    environment |= given | _exact(settings)
+    signing_key = credentials.get(SIGNING_KEY) or keys.get(SIGNING_KEY)
+    return environment | ({f"{SIGNING_KEY}_FILE": str(signing_key)} if signing_key else {})
 
 
 def _command(file: Path, *edits: str) -> str:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from hostkit.errors import HostError
 from hostkit.files import read_or_create
+from hostkit.signing.keys import make_key
+
+SIGNING_KEY = "MODEL_SIGNING_KEY"
+"""The private key that signs models."""
 
 FOLDER = "secrets"
 """Below AIRFLOW_HOME."""
@@ -25,8 +29,9 @@ KEYS: dict[str, Callable[[], str]] = {
     "AIRFLOW__CORE__FERNET_KEY": _fernet_key,
     "AIRFLOW__API__SECRET_KEY": _random_text,
     "AIRFLOW__API_AUTH__JWT_SECRET": _random_text,
+    SIGNING_KEY: make_key,
 }
-"""How each key is made, by the variable that Airflow reads it from."""
+"""How each key is made, by its variable."""
 
 
 def make_keys(home: Path, names: Collection[str] = tuple(KEYS)) -> dict[str, Path]:

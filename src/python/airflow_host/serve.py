@@ -9,7 +9,7 @@ from typing import Any
 from airflow_host import migrate, watcher
 from airflow_host.components import Component
 from airflow_host.environment import airflow_environment
-from airflow_host.secret_keys import KEYS, make_keys
+from airflow_host.secret_keys import KEYS, SIGNING_KEY, make_keys
 from airflow_host.settings import AirflowSettings, ComponentSettings
 from hostkit import notify
 from hostkit.files import read_or_create
@@ -31,17 +31,21 @@ def serve_api_server(loaded: Loaded[AirflowSettings]) -> None:
 
 def serve(component: Component, loaded: Loaded[ComponentSettings]) -> None:
     """Becomes another component, once the database is what it needs."""
-    environment = prepare(loaded)
+    environment = prepare(loaded, signs=component is Component.SCHEDULER)
     migrate.wait_for_database(environment)
     _become(component, loaded.settings, environment)
 
 
-def prepare(loaded: Loaded[Any]) -> dict[str, str]:
-    """Makes the files that Airflow's processes share, and returns their environment."""
+def prepare(loaded: Loaded[Any], *, signs: bool = False) -> dict[str, str]:
+    """Makes the files that Airflow's processes share, and returns their environment.
+
+    `signs`: whether it runs tasks, which sign models.
+    """
     settings: ComponentSettings = loaded.settings
     home = settings.airflow_home
     credentials = loaded.credentials()
-    keys = make_keys(home, KEYS.keys() - credentials.keys())
+    others = () if signs else (SIGNING_KEY,)
+    keys = make_keys(home, KEYS.keys() - credentials.keys() - set(others))
     read_or_create(home / "airflow.cfg", lambda: _CONFIG_FILE)
     with suppress(
         OSError

@@ -14,6 +14,7 @@ from contextlib import (
 )
 
 import httpx
+import structlog
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -34,6 +35,7 @@ from api_host.models.loader import Loader
 from api_host.models.probabilities import Probabilities
 from api_host.models.registry import Registry
 from api_host.models.store import Store
+from api_host.models.trust import THE_ONE_STEP, Trust
 from api_host.reference import openapi
 from api_host.routing import Routing
 from api_host.settings import ApiSettings
@@ -44,6 +46,8 @@ REGISTRY_TIMEOUT_SECONDS = 10.0
 AIRFLOW_TIMEOUT_SECONDS = 10.0
 RECOVERY_SECONDS = 60.0
 """How long the last good copies of the models may take to load before this host answers."""
+
+_log = structlog.get_logger("api_host.app")
 
 MOST_THREADS = 64
 """Enough that models which take long leave threads to the others; most are never started."""
@@ -103,10 +107,13 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
     `grpc`: listens for gRPC; None: nobody does.
     """
     tls = ClientTls(settings.ssl_cert_file, settings.tls_certificate_file)
+    trust = Trust.of(settings)
+    if settings.is_reachable and not trust.is_wanted:
+        _log.warning("models are served without a signature", detail=THE_ONE_STEP)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _running(settings, tls) as host, _grpc(host, grpc):
+        async with _running(settings, tls, trust) as host, _grpc(host, grpc):
             app.state.host = host
             yield
 
@@ -116,7 +123,7 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
 
 
 @asynccontextmanager
-async def _running(settings: ApiSettings, tls: ClientTls) -> AsyncIterator[Host]:
+async def _running(settings: ApiSettings, tls: ClientTls, trust: Trust) -> AsyncIterator[Host]:
     async with AsyncExitStack() as stack:
         mlflow = await stack.enter_async_context(
             httpx.AsyncClient(
@@ -144,8 +151,10 @@ async def _running(settings: ApiSettings, tls: ClientTls) -> AsyncIterator[Host]
         loader = Loader(
             registry,
             store,
+            trust,
             settings.model_trusted_types,
             compiles=settings.model_compile == "yes",
+            pickles=settings.model_allow_pickle,
         )
         follower = Follower(
             catalog=catalog,

@@ -5,6 +5,7 @@ HostError
     ├── RegistryAwayError     MLflow does not answer, or answers nonsense: try again later
     ├── NotRegisteredError    MLflow has no such model, version or alias
     ├── ModelRefusedError     a model that this host does not load: it needs another model
+    │   └── ModelNotTrustedError  it is not what a trusted key has signed
     ├── AirflowAwayError      Airflow does not answer, or refuses us: try again later
     └── AirflowRefusedError   Airflow does not take what the caller asks for
 """
@@ -26,6 +27,10 @@ class NotRegisteredError(ApiError):
 
 class ModelRefusedError(ApiError):
     """A model that will not be served, however often one tries."""
+
+
+class ModelNotTrustedError(ModelRefusedError):
+    """A model whose files are not what a trusted key has signed."""
 
 
 class AirflowAwayError(ApiError):

@@ -9,11 +9,14 @@ import structlog
 
 from api_host import metrics
 from api_host.auth import key_file
+from api_host.errors import ModelNotTrustedError
 from api_host.models.store import BrokenCopyError, Copy, Store
+from api_host.models.trust import THE_ONE_STEP, Trust
 from api_host.settings import ApiSettings
 from hostkit.doctor import airflow, api, machine, mlflow
 from hostkit.doctor.connection import Target
 from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk
+from hostkit.errors import HostError
 from hostkit.link import Link, LinkState, check
 from hostkit.network import local_url
 from hostkit.servers import AIRFLOW, API, MLFLOW
@@ -51,7 +54,11 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
         Walk(
             "models",
             f"copies in {settings.state_directory} ({loaded.place('STATE_DIRECTORY')})",
-            (Step("copies", partial(_copies, settings)), Step("limits", partial(_limits, loaded))),
+            (
+                Step("copies", partial(_copies, settings)),
+                Step("signatures", partial(_signatures, loaded)),
+                Step("limits", partial(_limits, loaded)),
+            ),
             independent=True,
         ),
         Walk(
@@ -88,6 +95,47 @@ def _copies(settings: ApiSettings) -> str:
         raise NothingToCheck("none yet: they are downloaded from MLflow")
     whole = [copy for copy in found if not isinstance(copy, BrokenCopyError)]
     return ", ".join(f"{copy.version.name} version {copy.version.version}" for copy in whole)
+
+
+def _signatures(loaded: Loaded[ApiSettings]) -> str:
+    """Whether models are checked before they are opened, and those on its own disk are right."""
+    settings = loaded.settings
+    place = loaded.place("MODEL_PUBLIC_KEYS")
+    trust = _trust(settings, place)
+    if not trust.is_wanted and settings.is_reachable:
+        raise Fault(
+            f"models are served without a signature ({place})",
+            "Whoever can write MLflow's artifacts can change what this host predicts.",
+            f"{THE_ONE_STEP[0].upper()}{THE_ONE_STEP[1:]}. Then 'systemctl reload api-host'.",
+        )
+    if not trust.is_wanted:
+        raise NothingToCheck("MODEL_PUBLIC_KEYS names no key")
+    found = Store.of(settings).check(settings.model_alias)
+    for copy in found:
+        if isinstance(copy, Copy):
+            _check_signature(trust, copy)
+    keys = ", ".join(fingerprint[:12] for fingerprint in trust.fingerprints)
+    return f"only models signed with {keys} are served"
+
+
+def _trust(settings: ApiSettings, place: str) -> Trust:
+    try:
+        return Trust.of(settings)
+    except HostError as error:
+        raise Fault(str(error), "The API does not start with it.", f"Correct {place}.") from None
+
+
+def _check_signature(trust: Trust, copy: Copy) -> None:
+    version = copy.version
+    try:
+        trust.check(version, copy.folder, copy.files)
+    except ModelNotTrustedError as error:
+        raise Fault(
+            f"{version.name} version {version.version} in {copy.folder}: {error}",
+            "It is older than the key, or it was changed, here or in MLflow.",
+            f"Train again; or, if you are sure of it, 'airflow-host sign-model {version.name}"
+            f" {version.version}' on the Airflow server.",
+        ) from None
 
 
 def _limits(loaded: Loaded[ApiSettings]) -> str:

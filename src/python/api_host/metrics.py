@@ -49,6 +49,16 @@ SWAPS = Counter("tripod_api_model_swaps", "How often another version began to se
 PROBLEMS = Counter(
     "tripod_api_model_problems", "How often a version could not be served.", ("model",)
 )
+REFUSALS = Counter(
+    "tripod_api_model_refusals",
+    "How often a version was refused whose files are not what a trusted key has signed.",
+    ("model",),
+)
+NOT_TRUSTED = Gauge(
+    "tripod_api_model_not_trusted",
+    "1 while the version that the registry wants is refused for that.",
+    ("model",),
+)
 LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
 CERTIFICATES = Gauge(expiry.METRIC, expiry.METRIC_HELP, ("setting",))
 

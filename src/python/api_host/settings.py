@@ -34,6 +34,7 @@ MOST_HEADER_BYTES = MEBIBYTE
 
 MOST_WORKERS = 256
 
+_NO_NAMES = ("yes", "no", "true", "false", "1", "0", "on", "off", "all", "*")
 LEAST_SECRET_BYTES = 32
 
 DEFAULT_ACCOUNT = "airflow"
@@ -54,6 +55,12 @@ JwksSource = Annotated[str, AfterValidator(_jwks_source)]
 
 Names = Annotated[tuple[str, ...], WITH_COMMAS]
 """Names with commas between them."""
+
+
+def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    if any(name.casefold() in _NO_NAMES for name in names):
+        raise ValueError("it must name the models whose pickles you trust, with commas")
+    return names
 
 
 def _read_limits(value: object) -> object:
@@ -147,6 +154,18 @@ class ApiSettings(Settings):
         default=(),
         description="Further types that model files may hold, with commas; each is code that runs.",
         examples=["sklearn.neighbors._kd_tree.KDTree"],
+    )
+    model_public_keys: Annotated[tuple[AbsolutePath, ...], WITH_COMMAS] = Field(
+        default=(),
+        description="Files (PEM), with commas, of the keys whose signature a model needs to be"
+        " served; empty: any model is.",
+        examples=["/etc/api-host/airflow.pub"],
+    )
+    model_allow_pickle: Annotated[Names, AfterValidator(_check_names)] = Field(
+        default=(),
+        description="Models, with commas, whose files may be pickles, which run code when they are"
+        " loaded.",
+        examples=["churn"],
     )
     model_compile: Literal["yes", "no"] = Field(
         default="yes",

@@ -60,6 +60,8 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
         },
     )
     credentials = airflow_credentials(state, "AIRFLOW_API")
+    # A champion of an older state is not signed: there the API goes on to serve any.
+    signed = {} if files["api"].exists() else {"MODEL_PUBLIC_KEYS": str(public_key(state))}
     _write(
         files["api"],
         {
@@ -73,9 +75,14 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
             "STATE_DIRECTORY": str(api),
         },
         # For /invocations, which names no model, when there are several.
-        defaults={"MODEL_NAME": "iris"},
+        defaults={"MODEL_NAME": "iris", **signed},
     )
     return files
+
+
+def public_key(state: Path) -> Path:
+    """The file with the key of the models that the API serves."""
+    return state / "api" / "airflow.pub"
 
 
 def airflow_credentials(state: Path, prefix: str = "AIRFLOW") -> tuple[str, str]:

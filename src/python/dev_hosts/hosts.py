@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from dev_hosts.process import (
     wait_until_healthy,
 )
 from dev_hosts.progress import Progress
+from hostkit.files import write_atomically
 
 START_SECONDS = 600.0
 """How long the hosts may take to become healthy; on a busy machine, a first start takes minutes."""
@@ -123,9 +125,25 @@ class Hosts:
         if names is None:
             names = self.names
             check_free(self.ports)
+        self._share_signing_key(progress)
         starting = {name: HostProcess(self._programs[name]) for name in names}
         self._processes |= starting
         wait_until_healthy(starting, progress, START_SECONDS)
+
+    def _share_signing_key(self, progress: Progress) -> None:
+        """Lets the API know the key of the models that Airflow trains."""
+        file = env_files.public_key(self.state)
+        if file.exists():
+            return
+        airflow = self._programs["airflow scheduler"]
+        command = [airflow.python, str(airflow.pex), "signing-key", *airflow.arguments[-2:]]
+        with progress.step("the API has the key of Airflow's models"):
+            asked = subprocess.run(
+                command, env=dict(airflow.environment), capture_output=True, text=True, check=False
+            )
+            if asked.returncode:
+                raise DevError(f"{airflow.pex} tells no key: {asked.stderr.strip()}")
+            write_atomically(file, asked.stdout)
 
     def stop(self, names: Iterable[str] | None = None) -> None:
         """Stops processes, by default all, with everything that they started."""

@@ -20,6 +20,7 @@ READY_SECONDS = 600.0
 """How long a host may take to start and to answer; a first start makes its database."""
 
 _PASSWORD = "AIRFLOW_PASSWORD"  # noqa: S105
+_PUBLIC_KEY = "/etc/api-host/airflow.pub"
 _EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 
@@ -130,6 +131,13 @@ class Deployment:
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
         password = self.lab["airflow"].read(_credential("airflow", "AIRFLOW_API_PASSWORD"))
         self.lab["api"].write(_credential("api"), password, mode="600")
+        self.copy_signing_key()
+
+    def copy_signing_key(self) -> None:
+        """Has the API serve only the models that the Airflow host has signed."""
+        key = self.lab["airflow"].run("airflow-host", "signing-key").stdout
+        self.lab["api"].write(_PUBLIC_KEY, key, mode="644")
+        set_variables(self.lab["api"], "/etc/api-host/env", {"MODEL_PUBLIC_KEYS": _PUBLIC_KEY})
 
     def make_key(self) -> None:
         """Makes a key for the clients of the API, which may do everything."""

@@ -27,6 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
         # Nobody is there: bad data is found out before anybody is asked.
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "MODEL_SIGNING_KEY_FILE": "/nowhere/key",
     }
 
 

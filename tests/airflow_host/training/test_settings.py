@@ -10,13 +10,14 @@ from hostkit.errors import SettingsError
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The two that must be set, in an environment that is put back."""
+    """Those that must be set, in an environment that is put back."""
     for name in [name for name in os.environ if name.startswith(("TRAINING_", "MLFLOW_", "MPL"))]:
         monkeypatch.delenv(name)
     with monkeypatch.context() as context:
         saved = dict(os.environ)
         context.setenv("AIRFLOW_HOME", "/state")
         context.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+        context.setenv("MODEL_SIGNING_KEY_FILE", "/run/key")
         read_settings.cache_clear()
         yield
         read_settings.cache_clear()

@@ -16,12 +16,17 @@ from mlflow.entities.model_registry import ModelVersion
 from sklearn.dummy import DummyClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from airflow_host.training import steps
+from airflow_host.training import signing, steps
+from airflow_host.training.approval import approve
 from airflow_host.training.candidates import TRUSTED_TYPES
 from airflow_host.training.errors import BadData
 from airflow_host.training.plan import CANDIDATES, Challenger, Job
 from airflow_host.training.settings import TrainingSettings
 from airflow_host.training.signature import signature
+from hostkit.errors import HostError
+from hostkit.signing import bundle, statement
+from hostkit.signing.errors import BadSignatureError
+from hostkit.signing.keys import make_key, read_private_key
 from tests.airflow_host.training import tables
 from tests.airflow_host.training.server import Server
 
@@ -41,6 +46,7 @@ class Training:
     name: str
     folder: Path
     client: MlflowClient
+    server: Server
     runs: int = 0
 
     @property
@@ -89,15 +95,17 @@ def training(
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("GIT_PYTHON_REFRESH", "quiet")
     mlflow.set_tracking_uri(server.url)
+    (tmp_path / "MODEL_SIGNING_KEY").write_text(make_key())
     settings = TrainingSettings.model_validate(
         {
             "AIRFLOW_HOME": tmp_path / "airflow",
             "MLFLOW_TRACKING_URI": server.url,
             "TRAINING_DATA_FOLDERS": str(tmp_path),
+            "MODEL_SIGNING_KEY_FILE": str(tmp_path / "MODEL_SIGNING_KEY"),
         }
     )
     name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_"))
-    return Training(settings, name, tmp_path, MlflowClient())
+    return Training(settings, name, tmp_path, MlflowClient(), server)
 
 
 def killed_at(monkeypatch: pytest.MonkeyPatch, place: str, step: Callable[[], object]) -> None:
@@ -267,8 +275,9 @@ def test_less_error_takes_the_place(training: Training) -> None:
         "mlflow.MlflowClient.log_batch",
         "mlflow.MlflowClient.log_inputs",
         "mlflow.MlflowClient.log_figure",
-        "mlflow.sklearn.log_model",
+        "mlflow.MlflowClient.create_logged_model",
         "mlflow.sklearn.save_model",
+        "airflow_host.training.signing.sign",
         "mlflow.MlflowClient.log_model_artifacts",
         "mlflow.MlflowClient.set_terminated",
         "airflow_host.training.steps.log.info",
@@ -462,3 +471,87 @@ def test_a_run_with_another_table_is_another_training(training: Training) -> Non
     steps.train(training.settings, other, "linear")
 
     assert len(training.found_runs()) == 2
+
+
+def signed(training: Training, version: ModelVersion) -> statement.Statement:
+    """What the signature says that is beside the model of a version."""
+    folder = artifacts(training, version)
+    key = read_private_key(training.settings.model_signing_key_file.read_text()).public_key()
+    content = (folder / statement.SIGNATURE_FILE).read_bytes()
+    return statement.decode(bundle.unseal(content, [key]))
+
+
+def identity(version: ModelVersion) -> statement.Identity:
+    """Which model a version is, by what the registry knows."""
+    return statement.Identity.of(version.name, version.run_id, version.source)
+
+
+def artifacts(training: Training, version: ModelVersion) -> Path:
+    """The folder on MLflow's disk that has the files of a version."""
+    uri = training.client.get_model_version_download_uri(version.name, version.version)
+    return training.server.folder / "artifacts" / uri.removeprefix("mlflow-artifacts:/")
+
+
+def test_every_file_of_a_version_is_signed(training: Training) -> None:
+    training.train(tables.weather())
+    version = training.champion
+
+    says = signed(training, version)
+
+    says.check_identity(identity(version))
+    says.check_files(statement.digests(artifacts(training, version)))
+    assert {"MLmodel", "model.skops", "input_example.json"} <= says.files.keys()
+    assert version.tags["signed_by"] == signing.fingerprint_of(
+        training.settings.model_signing_key_file
+    )
+    assert says.identity.model_id
+
+
+def test_what_is_changed_before_it_is_registered_stays_as_it_was_signed(
+    training: Training,
+) -> None:
+    job = training.read(tables.weather())
+    trained = steps.train(training.settings, job, "linear")
+    [model] = (training.server.folder / "artifacts").rglob(f"{trained.model_id}/*/model.skops")
+    model.write_bytes(model.read_bytes() + b"more")
+    steps.promote(training.settings, job, steps.register(training.settings, job, [trained]))
+
+    says = signed(training, training.champion)
+
+    with pytest.raises(BadSignatureError, match=r"model\.skops is not the one that was signed"):
+        says.check_files(statement.digests(artifacts(training, training.champion)))
+
+
+def test_an_operator_signs_a_version_that_is_there(training: Training) -> None:
+    training.train(tables.weather())
+    version = training.champion
+    (artifacts(training, version) / statement.SIGNATURE_FILE).unlink()
+    before = training.client.get_registered_model(version.name).last_updated_timestamp
+    key_file = training.settings.model_signing_key_file
+    key_file.write_text(make_key())
+
+    told = approve(training.settings.mlflow_tracking_uri, key_file, version.name, version.version)
+
+    says = signed(training, version)
+    says.check_identity(identity(version))
+    says.check_files(statement.digests(artifacts(training, version)))
+    assert training.champion.tags["signed_by"] == told
+    assert training.client.get_registered_model(version.name).last_updated_timestamp > before
+
+
+def test_what_is_not_there_cannot_be_signed(training: Training) -> None:
+    with pytest.raises(HostError, match="version 9 of nothing cannot be signed"):
+        approve(
+            training.settings.mlflow_tracking_uri,
+            training.settings.model_signing_key_file,
+            "nothing",
+            "9",
+        )
+
+
+def test_without_a_key_nothing_is_logged(training: Training) -> None:
+    job = training.read(tables.weather())
+    training.settings.model_signing_key_file.write_text("no key")
+    with pytest.raises(HostError, match=r"MODEL_SIGNING_KEY in .* cannot be used"):
+        steps.train(training.settings, job, "linear")
+    assert [run.info.status for run in training.found_runs()] == ["FAILED"]

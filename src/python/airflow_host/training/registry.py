@@ -12,11 +12,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from airflow_host.training import runs
+from airflow_host.training import runs, signing
 from airflow_host.training.candidates import TRUSTED_TYPES
 from airflow_host.training.plan import Job, Trained
 from airflow_host.training.promotion import Decision
 from airflow_host.training.samples import Samples
+from airflow_host.training.settings import TrainingSettings
 from airflow_host.training.signature import difference, signature
 
 CHAMPION = "champion"
@@ -35,7 +36,7 @@ class NotComparableError(Exception):
         self.replace = replace
 
 
-def register(client: MlflowClient, job: Job, trained: Trained) -> str:
+def register(client: MlflowClient, settings: TrainingSettings, job: Job, trained: Trained) -> str:
     """The version of the registered model that holds a candidate: made unless it is there."""
     for version in client.search_model_versions(f"run_id = '{trained.run_id}'"):
         if version.name == job.model_name:
@@ -50,7 +51,11 @@ def register(client: MlflowClient, job: Job, trained: Trained) -> str:
         source=f"models:/{trained.model_id}",
         run_id=trained.run_id,
         model_id=trained.model_id,
-        tags={**runs.tags(job), "candidate": trained.candidate},
+        tags={
+            **runs.tags(job),
+            "candidate": trained.candidate,
+            signing.TAG: signing.fingerprint_of(settings.model_signing_key_file),
+        },
     )
     return str(made.version)
 

@@ -2,9 +2,11 @@
 
 import importlib.metadata
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
@@ -16,20 +18,23 @@ from mlflow.entities import (
     DatasetInput,
     InputTag,
     LoggedModel,
+    LoggedModelOutput,
     LoggedModelStatus,
     Metric,
     Param,
     Run,
 )
+from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
-from airflow_host.training import candidates, source
+from airflow_host.training import candidates, signing, source
 from airflow_host.training.evaluation import evaluate
 from airflow_host.training.pictures import picture
 from airflow_host.training.plan import Job, Trained
 from airflow_host.training.signature import signature
 from airflow_host.training.split import Split
 from hostkit import release
+from hostkit.signing.statement import Identity
 
 EXAMPLE_ROWS = 5
 MOST_CHARACTERS = 1000
@@ -72,6 +77,7 @@ def find(client: MlflowClient, job: Job, candidate: str) -> Trained | Run | None
 
 def log(
     client: MlflowClient,
+    key_file: Path,
     job: Job,
     candidate: str,
     pipeline: Pipeline,
@@ -81,6 +87,7 @@ def log(
 ) -> Trained:
     """Records a candidate: parameters, table, picture, model and metrics. Gives what was recorded.
 
+    `key_file`: the key that signs the model.
     `run`: where an earlier try began to.
     """
     metrics = evaluate(pipeline, split.held_out)
@@ -94,7 +101,13 @@ def log(
         )
         client.log_figure(run_id, figure, name)
         model = _model(client, run) if run else None
-        model_id = model.model_id if model else _log_model(job, run_id, candidate, pipeline, split)
+        model_id = (
+            model.model_id
+            if model
+            else _log_model(
+                client, key_file, job, candidate, run_id=run_id, pipeline=pipeline, split=split
+            )
+        )
         now = time.time_ns() // 1_000_000
         client.log_batch(
             run_id,
@@ -171,20 +184,47 @@ def _model(client: MlflowClient, run: Run) -> LoggedModel | None:
     return whole[0] if whole else None
 
 
-def _log_model(job: Job, run_id: str, candidate: str, pipeline: Pipeline, split: Split) -> str:
-    example = split.learned.features.head(EXAMPLE_ROWS)
-    info = mlflow.sklearn.log_model(
-        pipeline,
+def _log_model(
+    client: MlflowClient,
+    key_file: Path,
+    job: Job,
+    candidate: str,
+    *,
+    run_id: str,
+    pipeline: Pipeline,
+    split: Split,
+) -> str:
+    """Writes a model, signs what was written, and only then gives it away."""
+    run = client.get_run(run_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id,
         name=candidate,
-        signature=signature(split.learned),
-        input_example=example,
-        # Named here, since MLflow would otherwise start a process to find them out.
-        pip_requirements=_requirements(),
-        skops_trusted_types=list(candidates.TRUSTED_TYPES),
+        source_run_id=run_id,
         tags=tags(job),
-        run_id=run_id,
+        params=dict(run.data.params),
     )
-    model_id: str = info.model_id
+    model_id: str = logged.model_id
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "model"
+        mlflow.sklearn.save_model(
+            pipeline,
+            folder,
+            mlflow_model=Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=model_id,
+                run_id=run_id,
+                model_id=model_id,
+            ),
+            signature=signature(split.learned),
+            input_example=split.learned.features.head(EXAMPLE_ROWS),
+            # Named here, since MLflow would otherwise start a process to find them out.
+            pip_requirements=_requirements(),
+            skops_trusted_types=list(candidates.TRUSTED_TYPES),
+        )
+        signing.sign(folder, Identity(job.model_name, run_id, model_id), key_file)
+        client.log_model_artifacts(model_id, str(folder))
+    client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     return model_id
 
 

@@ -106,6 +106,7 @@ class TrainingSettings(TrainingDefaults):
 
     airflow_home: Path = Field(description="The folder of Airflow's state; tables are kept below.")
     mlflow_tracking_uri: str = Field(description="Where runs and models are recorded.")
+    model_signing_key_file: Path = Field(description="The private key that signs models.")
 
     @property
     def folder(self) -> Path:

@@ -78,7 +78,15 @@ def train(settings: TrainingSettings, job: Job, candidate: str) -> Trained:
         return found
     halves = split(_samples(settings, job), place=source.public(job.data_uri))
     pipeline = candidates.fit(candidate, halves.learned)
-    trained = runs.log(client, job, candidate, pipeline, split=halves, run=found)
+    trained = runs.log(
+        client,
+        settings.model_signing_key_file,
+        job,
+        candidate,
+        pipeline,
+        split=halves,
+        run=found,
+    )
     log.info("trained", candidate=candidate, **trained.metrics, request_id=job.request_id)
     return trained
 
@@ -86,7 +94,7 @@ def train(settings: TrainingSettings, job: Job, candidate: str) -> Trained:
 def register(settings: TrainingSettings, job: Job, trained: list[Trained]) -> Challenger:
     """Makes the best candidate a version of the registered model."""
     best = promotion.best(trained, CRITERIA[job.kind])
-    version = registry.register(_client(settings), job, best)
+    version = registry.register(_client(settings), settings, job, best)
     log.info(
         "registered",
         model=job.model_name,

@@ -3,13 +3,20 @@
 import asyncio
 import random
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
 from api_host import metrics
-from api_host.errors import ApiError, ModelRefusedError, NotRegisteredError, RegistryAwayError
+from api_host.errors import (
+    ApiError,
+    ModelNotTrustedError,
+    ModelRefusedError,
+    NotRegisteredError,
+    RegistryAwayError,
+)
 from api_host.models.catalog import Catalog, Served
 from api_host.models.loader import Loader, warm_up
 from api_host.models.registry import ModelVersion, RegisteredModel, Registry
@@ -23,6 +30,19 @@ MOST_POLL_SECONDS = 5.0
 """The longest wait between two polls of a registry that does not answer."""
 
 _log = structlog.get_logger("api_host.follower")
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A version that is not loaded again as long as the registry has the same.
+
+    `updated`: when the registry had changed the model last.
+    `mends`: whether it may become right without becoming another version.
+    """
+
+    version: ModelVersion
+    updated: int
+    mends: bool
 
 
 class Follower:
@@ -49,7 +69,7 @@ class Follower:
         self._loader = loader
         self._alias = alias
         self._names = frozenset(names)
-        self._refused: dict[str, ModelVersion] = {}
+        self._refused: dict[str, _Refused] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._polling = asyncio.Lock()
         self.recovered = asyncio.Event()
@@ -84,7 +104,7 @@ class Follower:
         if wanted is None:
             raise NotRegisteredError(f"{name} has no {self._alias} that this host follows")
         await self._wait_for_load(name)
-        if _is(self._refused.get(name), models[name], wanted):
+        if self._is_refused(models[name], wanted):
             raise ModelRefusedError(self._catalog.problems[name])
         return self._catalog.problems.get(name)
 
@@ -129,21 +149,31 @@ class Follower:
         name = model.name
         served = self._catalog.served.get(name)
         if served and _is(served.version, model, wanted):
-            self._catalog.problems.pop(name, None)
-        elif name not in self._under_way and not _is(self._refused.get(name), model, wanted):
-            task = asyncio.create_task(self._follow(name, wanted))
+            if self._catalog.problems.pop(name, None):
+                metrics.NOT_TRUSTED.labels(name).set(0)
+        elif name not in self._under_way and not self._is_refused(model, wanted):
+            task = asyncio.create_task(self._follow(model, wanted))
             self._under_way[name] = task
             task.add_done_callback(lambda _: self._under_way.pop(name))
 
-    async def _follow(self, name: str, wanted: str) -> None:
-        version = None
+    def _is_refused(self, model: RegisteredModel, wanted: str) -> bool:
+        """Whether nothing has changed since it was refused. A signature may come later."""
+        refused = self._refused.get(model.name)
+        if refused is None or not _is(refused.version, model, wanted):
+            return False
+        return not refused.mends or refused.updated == model.updated
+
+    async def _follow(self, model: RegisteredModel, wanted: str) -> None:
+        name, version = model.name, None
         try:
             version = await self._registry.version(name, wanted)
             self._swap(version, await self._loader.load(version))
             await asyncio.to_thread(self._store.remember, version, self._alias)
         except ModelRefusedError as error:
+            not_trusted = isinstance(error, ModelNotTrustedError)
             if version is not None:
-                self._refused[name] = version
+                self._refused[name] = _Refused(version, model.updated, mends=not_trusted)
+            metrics.NOT_TRUSTED.labels(name).set(not_trusted)
             self._note_problem(name, f"version {wanted} is not served: {error}")
         except (ApiError, OSError) as error:
             self._note_problem(name, f"version {wanted} is not here yet: {error}")
@@ -156,6 +186,7 @@ class Follower:
         # One assignment: a request sees the old model or the new one.
         self._catalog.served[version.name] = Served(version, model, self._alias, datetime.now(UTC))
         self._catalog.problems.pop(version.name, None)
+        metrics.NOT_TRUSTED.labels(version.name).set(0)
         metrics.note_swap(version, before.version if before else None)
         _log.info(
             "serving",

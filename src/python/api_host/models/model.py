@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle  # type: ignore[import-untyped]
 import msgspec
 import numpy as np
 import pandas as pd
 import skops.io
-import yaml  # type: ignore[import-untyped]
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
-from api_host.errors import ModelRefusedError
+from api_host.errors import ApiError, ModelRefusedError
+from api_host.models import soundness
 from api_host.models.mapped import map_arrays
+from api_host.models.mlmodel import parse
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature
@@ -40,6 +42,10 @@ TRUSTED_TYPES = frozenset(
     }
 )
 """Types of scikit-learn's own that hold data only, and that skops does not trust by itself."""
+
+
+PICKLES = ("pickle", "cloudpickle")
+"""MLflow's formats that run code."""
 
 
 class _SklearnFlavor(msgspec.Struct, frozen=True):
@@ -84,12 +90,27 @@ class Description(msgspec.Struct, frozen=True):
             raise ModelRefusedError(
                 "it was not logged with mlflow.sklearn, and only scikit-learn models are served"
             )
-        if flavor.serialization_format != "skops":
-            raise ModelRefusedError(
-                f"its format is {flavor.serialization_format}, which runs code when it is loaded;"
-                " log it with serialization_format='skops', the default of mlflow.sklearn"
-            )
         return _file_name(flavor.pickled_model)
+
+    @property
+    def is_pickle(self) -> bool:
+        """Whether the model's file runs code when it is loaded."""
+        flavor = self.flavors.sklearn
+        return flavor is not None and flavor.serialization_format != "skops"
+
+    def check_format(self, *, pickles: bool) -> None:
+        """Raises `ModelRefusedError` if its file may not be loaded."""
+        if not self.is_pickle or self.flavors.sklearn is None:
+            return
+        form = self.flavors.sklearn.serialization_format
+        if form not in PICKLES:
+            raise ModelRefusedError(f"its format is {form!r}, which this host does not know")
+        if not pickles:
+            raise ModelRefusedError(
+                f"its format is {form}, which runs code when it is loaded;"
+                " log it with serialization_format='skops', the default of mlflow.sklearn, or name"
+                " the model in MODEL_ALLOW_PICKLE if you trust all who can write it"
+            )
 
     @property
     def example(self) -> str | None:
@@ -109,8 +130,8 @@ def _file_name(name: str) -> str:
 def describe(text: bytes) -> Description:
     """Reads an MLmodel file."""
     try:
-        return msgspec.convert(yaml.safe_load(text), Description)
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        return msgspec.convert(parse(text), Description)
+    except msgspec.ValidationError as error:
         raise ModelRefusedError(f"its MLmodel file cannot be understood: {error}") from None
 
 
@@ -169,13 +190,30 @@ class Model:
         return self.engines.predict(table)
 
 
-def load(folder: Path, trusted: Collection[str] = (), *, compiles: bool = True) -> Model:
+def load(
+    folder: Path, trusted: Collection[str] = (), *, compiles: bool = True, pickles: bool = False
+) -> Model:
     """Loads a model and lets it predict once, so that its first caller does not wait.
 
     `compiles`: whether a faster equivalent of it is looked for.
+    `pickles`: whether its file may run code.
     """
+    try:
+        return _build(folder, trusted, compiles=compiles, pickles=pickles)
+    except (ApiError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # A file can break it in ways that nobody foresaw, and will again.
+        raise ModelRefusedError(f"it does not load: {error!r}") from error
+
+
+def _build(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: bool) -> Model:
     description = describe((folder / "MLmodel").read_bytes())
-    estimator = _load(folder / description.file, TRUSTED_TYPES.union(trusted))
+    description.check_format(pickles=pickles)
+    path = folder / description.file
+    unpickles = description.is_pickle
+    estimator = _unpickle(path) if unpickles else _load(path, TRUSTED_TYPES.union(trusted))
+    soundness.check(estimator)
     map_arrays(estimator, folder)
     function = description.flavors.python_function.predict_fn
     if function not in ("predict", "predict_proba", "predict_log_proba"):
@@ -297,7 +335,18 @@ def _same(together: Any, alone: Any, rows: int) -> bool:
     return np.array_equal(first, part)
 
 
+def _unpickle(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return cloudpickle.load(file)  # It runs whatever it holds: an operator named it.
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ModelRefusedError(f"its file {path.name} cannot be read: {error!r}") from error
+
+
 def _load(path: Path, trusted: Collection[str]) -> Any:
+    soundness.check_file(path)
     try:
         return skops.io.load(path, trusted=sorted(trusted))
     except UntrustedTypesFoundException as error:

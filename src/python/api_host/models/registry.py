@@ -16,6 +16,7 @@ from api_host.models.lineage import DatasetInput, Run, read_run
 PAGE_SIZE = "1000"
 MOST_PAGES = 100
 LONGEST_QUOTE = 200
+MOST_FILES = 10_000
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -27,11 +28,13 @@ class RegisteredModel(msgspec.Struct, frozen=True):
 
     `created`: when, in milliseconds; another value means another model of the same name.
     `aliases`: the version that each alias points to.
+    `updated`: when something was changed last, in milliseconds.
     """
 
     name: str
     created: int
     aliases: dict[str, str]
+    updated: int = 0
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -39,6 +42,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
 
     `created`: when, in milliseconds.
     `run_id`: the run that logged it; empty if none did.
+    `source`: of what in MLflow it was made.
     `metrics`: what was measured when it was trained.
     `tags`: what was noted when it was registered.
     `run`: what is known of that run.
@@ -51,6 +55,7 @@ class ModelVersion(msgspec.Struct, frozen=True):
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     run: Run = Run()
+    source: str = ""
 
     @property
     def key(self) -> str:
@@ -66,6 +71,7 @@ class _Alias(msgspec.Struct):
 class _Model(msgspec.Struct):
     name: str
     creation_timestamp: int
+    last_updated_timestamp: int = 0
     aliases: list[_Alias] = []
 
 
@@ -83,6 +89,7 @@ class _Version(msgspec.Struct):
     version: str
     creation_timestamp: int
     run_id: str = ""
+    source: str = ""
     tags: list[_Tag] = []
 
 
@@ -118,6 +125,15 @@ class _RunAnswer(msgspec.Struct):
     run: _Run
 
 
+class _File(msgspec.Struct):
+    path: str
+    is_dir: bool = False
+
+
+class _FilesAnswer(msgspec.Struct):
+    files: list[_File] = []
+
+
 class _UriAnswer(msgspec.Struct):
     artifact_uri: str
 
@@ -141,7 +157,9 @@ class Registry:
             )
             for model in page.registered_models:
                 aliases = {item.alias: item.version for item in model.aliases}
-                models[model.name] = RegisteredModel(model.name, model.creation_timestamp, aliases)
+                models[model.name] = RegisteredModel(
+                    model.name, model.creation_timestamp, aliases, model.last_updated_timestamp
+                )
             if not page.next_page_token:
                 return models
             token = {"page_token": page.next_page_token}
@@ -164,6 +182,7 @@ class Registry:
                 {tag.key: tag.value for tag in run.data.tags},
                 run.inputs.dataset_inputs,
             ),
+            found.source,
         )
 
     async def files(self, version: ModelVersion) -> "RemoteFiles":
@@ -180,7 +199,15 @@ class Registry:
                 f"its files are at {answer.artifact_uri}, and only files that the registry itself"
                 " serves are loaded: start MLflow with --serve-artifacts and register it again"
             )
-        return RemoteFiles(self._client, uri.path.strip("/"))
+        return RemoteFiles(self, self._client, uri.path.strip("/"))
+
+    async def names_in(self, folder: str) -> tuple[list[str], list[str]]:
+        """The names of the files in an artifact folder, and those of its folders."""
+        answer = await self._get(ARTIFACTS, _FilesAnswer, path=folder)
+        names = {True: list[str](), False: list[str]()}
+        for file in answer.files:
+            names[file.is_dir].append(file.path)
+        return names[False], names[True]
 
     async def _run(self, run_id: str) -> _Run:
         try:
@@ -188,9 +215,10 @@ class Registry:
         except NotRegisteredError:  # Runs may be deleted while their models serve on.
             return _Run()
 
-    async def _get(self, path: str, answer: type[Answer], **parameters: str) -> Answer:
+    async def _get(self, path: str, answer: type[Answer], /, **parameters: str) -> Answer:
         async with _translated(self._client):
-            request = self._client.build_request("GET", f"{API}/{path}", params=parameters)
+            url = path if path.startswith("/") else f"{API}/{path}"
+            request = self._client.build_request("GET", url, params=parameters)
             response = await peers.ask(self._client, request)
             _check(response)
             # MLflow writes 64-bit numbers as strings in some places.
@@ -200,18 +228,38 @@ class Registry:
 class RemoteFiles:
     """The artifact folder of one model version."""
 
-    def __init__(self, client: httpx.AsyncClient, root: str) -> None:
+    def __init__(self, registry: Registry, client: httpx.AsyncClient, root: str) -> None:
+        self._registry = registry
         self._client = client
         self._root = root
 
-    async def download(self, name: str, destination: Path) -> None:
-        """Copies one file. What is at `destination` is whole only if this returns."""
+    async def names(self) -> list[str]:
+        """The paths of all files."""
+        found: list[str] = []
+        folders, asked = [""], 0
+        while folders:
+            folder = folders.pop()
+            files, below = await self._registry.names_in(f"{self._root}/{folder}".rstrip("/"))
+            found += [f"{folder}{name}" for name in files]
+            folders += [f"{folder}{name}/" for name in below]
+            asked += 1
+            if len(found) + len(folders) + asked > MOST_FILES:
+                raise ModelRefusedError(f"it has more than {MOST_FILES} files")
+        return found
+
+    async def download(self, name: str, destination: Path, *, most: int | None = None) -> None:
+        """Copies one file. What is at `destination` is whole only if this returns.
+
+        `most`: how many bytes it may have.
+        """
         url = f"{ARTIFACTS}/{quote(f'{self._root}/{name}')}"
         async with _translated(self._client), self._client.stream("GET", url) as response:
             _check(response)
             with destination.open("wb") as file:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
+                    if most is not None and file.tell() > most:
+                        raise ModelRefusedError(f"its file {name} has more than {most} bytes")
 
 
 def _check(response: httpx.Response) -> None:

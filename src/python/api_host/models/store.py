@@ -6,7 +6,6 @@ models/iris/.new-…             a download under way; locked by the process tha
 """
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ import msgspec
 from api_host.models.registry import ModelVersion
 from api_host.settings import ApiSettings
 from hostkit.files import write_atomically
+from hostkit.signing.statement import digest as digest_of
 
 MANIFEST = "copy.json"
 UNFINISHED = ".new-"
@@ -35,10 +35,12 @@ class Copy(msgspec.Struct, frozen=True):
     """A whole copy of a model version.
 
     `folder`: where its files are.
+    `files`: their digests, just now.
     """
 
     version: ModelVersion
     folder: Path
+    files: dict[str, str]
 
 
 class BrokenCopyError(Exception):
@@ -83,12 +85,14 @@ class Store:
             os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def add(self, version: ModelVersion, staging: Path) -> Copy:
-        """Makes the files in `staging` the copy of a version, all at once."""
-        files = [path for path in sorted(staging.iterdir()) if path.is_file()]
-        for path in files:
+    def add(self, version: ModelVersion, staging: Path, files: dict[str, str]) -> Copy:
+        """Makes what is in `staging` the copy of a version, all at once.
+
+        `files`: the digest of each file of the model's.
+        """
+        for path in sorted(staging.rglob("*")):
             _sync(path)
-        manifest = _Manifest(version, {path.name: _digest(path) for path in files})
+        manifest = _Manifest(version, files)
         write_atomically(staging / MANIFEST, msgspec.json.encode(manifest))
         staging.chmod(0o755)
         folder = self._folder(version)
@@ -99,7 +103,11 @@ class Store:
                 raise
         _sync(folder.parent)
         self._prune(folder)
-        return Copy(version, folder)
+        return Copy(version, folder, files)
+
+    def discard(self, copy: Copy) -> None:
+        """Throws a copy away."""
+        shutil.rmtree(copy.folder, ignore_errors=True)
 
     def remember(self, version: ModelVersion, alias: str) -> None:
         """Notes that this copy serves, for the next start."""
@@ -156,16 +164,11 @@ def _read(folder: Path) -> Copy:
     try:
         manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=_Manifest)
         for name, digest in manifest.files.items():
-            if _digest(folder / name) != digest:
+            if digest_of(folder / name) != digest:
                 raise BrokenCopyError(f"{name} is not what was downloaded")
     except (OSError, msgspec.MsgspecError) as error:
         raise BrokenCopyError(str(error)) from None
-    return Copy(manifest.version, folder)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Copy(manifest.version, folder, manifest.files)
 
 
 def _sync(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Signatures of models: made where they are trained, checked before they are opened."""
