@@ -4,14 +4,13 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from benchmarks.serving import plot, protocols, report
 from benchmarks.serving.comparison import Case, Result, rotated
 from benchmarks.serving.measure import Cores, Outcome
 from benchmarks.serving.models import Model
 from benchmarks.serving.spread import Spread
+from hypothesis import given
+from hypothesis import strategies as st
 
 CASE = Case("forest-4", workers=1, rows=1, connections=8)
 MODEL = Model("forest-4", Path(), ("x", "y"), ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)), ("a", "b", "c"))

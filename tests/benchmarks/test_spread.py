@@ -3,10 +3,9 @@
 import math
 
 import pytest
+from benchmarks.serving.spread import Spread, percentile, ratios, short
 from hypothesis import given
 from hypothesis import strategies as st
-
-from benchmarks.serving.spread import Spread, percentile, ratios, short
 
 latencies = st.lists(st.floats(0, 1e6), min_size=1)
 

@@ -4,14 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from benchmarks.serving.plan import Seen
 from benchmarks.serving.promotion import Swap
 from benchmarks.serving.slope import Slope
 from benchmarks.soak import lost
 from benchmarks.swap import AFTER_SECONDS, REST_SECONDS, Parts
+from hypothesis import given
+from hypothesis import strategies as st
 
 SWAP = Swap(10.0, 12.0)
 NOTHING = Seen((), (), (), wrong=0, failed=0, given_up=0, seconds=1.0, busy=0.0)

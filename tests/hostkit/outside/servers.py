@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hostkit.definition import Entrance
 from hostkit.outside.proxy import Certificate, Proxy, render
-from tests.hostkit.outside.programs import program
+from tests.lacks import program
 
 DEADLINE_SECONDS = 60.0
 

@@ -22,7 +22,7 @@ from hostkit.tls.authority import Authority
 from hostkit.tls.bundles import Bundle
 from hostkit.tls.cli import add_commands
 from hostkit.tls.names import read_names, texts_of
-from tests.hostkit.outside.programs import program
+from tests.lacks import program
 
 NOW = datetime.now(UTC)
 DAYS = timedelta(days=90)
