@@ -15,9 +15,12 @@ from api_host import metrics
 from api_host.failures import problem_of
 from api_host.models.registry import ModelVersion
 from api_host.problems import INTERNAL
+from api_host.rates.addresses import Proxies
 
 REQUEST_ID = "X-Request-ID"
 MODEL = "Tripod-Model"
+FORWARDED = "X-Forwarded-For"
+_FORWARDED = FORWARDED.lower().encode()
 _REQUEST_ID, _MODEL = REQUEST_ID.lower().encode(), MODEL.lower().encode()
 """As ASGI has the names of headers."""
 
@@ -30,10 +33,14 @@ _log = structlog.get_logger("api_host.access")
 
 
 class AccessMiddleware:
-    """Wraps the whole application."""
+    """Wraps the whole application.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `proxies`: those whose word is taken for where a request comes from.
+    """
+
+    def __init__(self, app: ASGIApp, proxies: Proxies) -> None:
         self._app = app
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -44,6 +51,7 @@ class AccessMiddleware:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        self._note_client(scope)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -54,6 +62,8 @@ class AccessMiddleware:
                 headers.append((_REQUEST_ID, request_id.encode()))
                 if served := state.get("served"):
                     headers.append((_MODEL, _header(served.name, served.version)))
+                if visit := state.get("visit"):
+                    headers += visit.fields()
             await send(message)
 
         bound = bind_contextvars(request_id=request_id)
@@ -72,6 +82,15 @@ class AccessMiddleware:
         finally:
             _note(scope, status, time.perf_counter() - start)
             reset_contextvars(**bound)
+
+    def _note_client(self, scope: Scope) -> None:
+        """Makes the client of a request the one behind the proxies."""
+        forwarded = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == _FORWARDED
+        ]
+        client = scope.get("client")
+        if client and forwarded:
+            scope["client"] = (self._proxies.client(client[0], forwarded), client[1])
 
 
 def good_id(given: str) -> str:
@@ -117,6 +136,7 @@ def _note(scope: Scope, status: int, seconds: float) -> None:
         path=scope["path"],
         status=status or None,
         ms=round(seconds * 1000, 2),
+        client=scope["client"][0] if scope.get("client") else None,
         model=served.name if served else None,
         version=served.version if served else None,
         caller=caller.name if caller else None,

@@ -36,6 +36,9 @@ from api_host.models.probabilities import Probabilities
 from api_host.models.registry import Registry
 from api_host.models.store import Store
 from api_host.models.trust import THE_ONE_STEP, Trust
+from api_host.rates.addresses import Proxies
+from api_host.rates.layer import RatesLayer
+from api_host.rates.running import limiting
 from api_host.reference import openapi
 from api_host.routing import Routing
 from api_host.settings import ApiSettings
@@ -96,9 +99,12 @@ ROUTES = (
 class _Application(Starlette):
     """Starlette without its layers that catch exceptions: ours does."""
 
+    proxies = Proxies(())
+
     def build_middleware_stack(self) -> ASGIApp:
-        routing = Routing(self.router, ROUTES)
-        return AccessMiddleware(AuthLayer(routing, ROUTES, lambda: self.state.host.guard))
+        routing = RatesLayer(Routing(self.router, ROUTES))
+        known = AuthLayer(routing, ROUTES, lambda: self.state.host)
+        return AccessMiddleware(known, self.proxies)
 
 
 def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Starlette:
@@ -118,6 +124,7 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
             yield
 
     app = _Application(routes=ROUTES, lifespan=lifespan)
+    app.proxies = Proxies(settings.forwarded_allow_ips)
     app.router.redirect_slashes = False  # A path is right, or it is a problem.
     return app
 
@@ -142,6 +149,7 @@ async def _running(settings: ApiSettings, tls: ClientTls, trust: Trust) -> Async
         checks = await stack.enter_async_context(httpx.AsyncClient(verify=tls.context))
         threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="predict")
         stack.callback(threads.shutdown, wait=False, cancel_futures=True)
+        limiter = await stack.enter_async_context(limiting(settings))
         limits = settings.limits
         probabilities = Probabilities()
         stack.push_async_callback(probabilities.stop)
@@ -186,6 +194,8 @@ async def _running(settings: ApiSettings, tls: ClientTls, trust: Trust) -> Async
             ),
             lanes=Lanes(limits.of, threads),
             limits=limits,
+            proxies=Proxies(settings.forwarded_allow_ips),
+            limiter=limiter,
             probabilities=probabilities,
             threads=threads,
         )

@@ -16,6 +16,8 @@ from api_host.models.catalog import Catalog
 from api_host.models.extras import Extras
 from api_host.models.follower import Follower
 from api_host.models.probabilities import Probabilities
+from api_host.rates.addresses import Proxies
+from api_host.rates.limiter import Limiter
 from api_host.settings import ApiSettings
 
 
@@ -31,6 +33,8 @@ class Host:
     `airflow`: the client of Airflow.
     `probabilities`: what answers for those of models.
     `limits`: what each model may be asked.
+    `proxies`: those whose word is taken for where a request comes from.
+    `limiter`: holds callers to what they may ask.
     `lanes`: the ways to the models.
     `threads`: where predictions run, so that nothing else waits for them.
     """
@@ -44,6 +48,8 @@ class Host:
     airflow: AirflowClient
     probabilities: Probabilities
     limits: ModelLimits
+    proxies: Proxies
+    limiter: Limiter
     lanes: Lanes
     threads: Executor
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -32,51 +32,90 @@ RECENT = 0.2
 @dataclass(frozen=True, eq=False)
 class _Waiting:
     table: "Table"
+    caller: str
     predictions: asyncio.Future[Any]
 
 
 @dataclass(eq=False)
 class _Queue:
-    """Requests of one kind, in the order in which they came.
+    """Requests of one kind: callers take turns, and each one's are in the order in which they came.
 
     `most`: how many rows of several of them go together into one call; 0: each has its own.
-    `rows`: of those that wait.
+    `lines`: those that wait, by their callers; the next turn is the first one's.
+    `count`, `rows`: of those that wait.
     `call`: seconds that a call has taken of late.
     """
 
     most: int
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    lines: OrderedDict[str, deque[_Waiting]] = field(default_factory=OrderedDict)
+    count: int = 0
     rows: int = 0
     call: float = 0.0
     working: asyncio.Task[None] | None = None
 
     def add(self, item: _Waiting) -> None:
-        self.waiting.append(item)
-        self.rows += len(item.table)
+        line = self.lines.get(item.caller)
+        if line is None:
+            line = self.lines[item.caller] = deque()
+        line.append(item)
+        self._counted(item, 1)
 
     def remove_cancelled(self, item: _Waiting, predictions: asyncio.Future[Any]) -> None:
         if not predictions.cancelled():
             return
+        line = self.lines.get(item.caller, deque())
         with suppress(ValueError):  # It is being computed already.
-            self.waiting.remove(item)
-            self.rows -= len(item.table)
+            line.remove(item)
+            self._counted(item, -1)
+            if not line:
+                del self.lines[item.caller]
 
     def next(self) -> list[_Waiting]:
         """The requests of the next call: the first that waits, and as many as go with it."""
         batch: list[_Waiting] = []
         room = self.most
-        while self.waiting and (not batch or len(self.waiting[0].table) <= room):
-            batch.append(self.waiting.popleft())
-            room -= len(batch[-1].table)
-        self.rows -= sum(len(item.table) for item in batch)
+        while self.lines:
+            caller, line = next(iter(self.lines.items()))
+            if batch and len(line[0].table) > room:
+                break
+            item = line.popleft()
+            batch.append(item)
+            room -= len(item.table)
+            self._counted(item, -1)
+            if not line:
+                del self.lines[caller]
+            elif len(self.lines) > 1:
+                self.lines.move_to_end(caller)
         return batch
 
-    def seconds(self) -> float:
-        """How long one who comes now will wait for an answer, by what calls took of late."""
+    def longest(self) -> int:
+        """How many requests the caller has who has the most."""
+        return max(map(len, self.lines.values()), default=0)
+
+    def give_up_newest(self) -> _Waiting:
+        """The last request of the caller who has the most, which is not answered any more."""
+        item = max(self.lines.values(), key=len).pop()
+        self._counted(item, -1)
+        return item
+
+    def seconds(self, caller: str) -> float:
+        """How long a caller's next will wait for an answer, by what calls took of late."""
         if self.working is None:
             return 0.0  # Nobody is before it: how long it takes is seen when it is asked.
-        calls = self.rows // self.most if self.most else len(self.waiting)
+        before = self._before(caller)
+        calls = before * self.rows // (self.count * self.most) if before and self.most else before
         return (calls + 1) * self.call
+
+    def _before(self, caller: str) -> int:
+        """How many requests come before a caller's next one, as callers take turns."""
+        if len(self.lines) <= 1 and caller in self.lines:
+            return self.count
+        turns = len(self.lines.get(caller, ())) + 1
+        return sum(min(len(line), turns) for line in self.lines.values())
+
+    def _counted(self, item: _Waiting, by: int) -> None:
+        self.count += by
+        self.rows += by * len(item.table)
 
     def note(self, seconds: float) -> None:
         self.call += (seconds - self.call) * (RECENT if self.call else 1.0)
@@ -104,35 +143,51 @@ class Lane:
         # The original may take any time for rows that are not for the engine.
         return self._model.engines.ask_engine(table)
 
-    def predict(self, table: "Table", seconds: float = math.inf) -> "asyncio.Future[Any]":
+    def predict(
+        self, table: "Table", seconds: float = math.inf, *, caller: str = ""
+    ) -> "asyncio.Future[Any]":
         """The predictions, in turn; they may also be what the model raises.
 
         Raises `Problem` at once where more is asked than may be.
 
         `seconds`: how long they may take: who would wait longer is told so at once.
+        `caller`: who asks: those who wait take turns.
         What is cancelled is not computed any more, unless it has begun.
         """
         queue = self._large if len(table) >= self._limits.batch_rows else self._small
-        self._refuse_too_many(queue, seconds)
+        self._refuse_too_many(queue, seconds, caller)
         predictions = asyncio.get_running_loop().create_future()
-        item = _Waiting(table, predictions)
+        item = _Waiting(table, caller, predictions)
         queue.add(item)
         predictions.add_done_callback(partial(queue.remove_cancelled, item))
         if queue.working is None:
             queue.working = asyncio.create_task(self._work_off(queue))
         return predictions
 
-    def _refuse_too_many(self, queue: _Queue, seconds: float) -> None:
-        waiting = len(self._small.waiting) + len(self._large.waiting)
-        wait = queue.seconds()
-        if waiting >= self._limits.waiting:
-            why = f"{waiting} requests wait for {self._name}, and more may not"
-        elif wait > seconds:
+    def _refuse_too_many(self, queue: _Queue, seconds: float, caller: str) -> None:
+        wait = queue.seconds(caller)
+        if wait > seconds:
             why = f"{self._name} would answer in {wait:.1f} s, and may take {seconds:g} s"
-        else:
+            raise self._refusal(why, wait)
+        waiting = self._small.count + self._large.count
+        if waiting < self._limits.waiting:
             return
+        full = f"{waiting} requests wait for {self._name}, and more may not"
+        longest = max(self._small, self._large, key=_Queue.longest)
+        if longest.longest() <= self._count_of(caller) + 1:
+            raise self._refusal(full, wait)
+        # Whoever has the most makes room: a newcomer is not to suffer from it.
+        given_up = longest.give_up_newest()
+        if not given_up.predictions.done():
+            refusal = self._refusal(full, longest.seconds(given_up.caller))
+            given_up.predictions.set_exception(refusal)
+
+    def _count_of(self, caller: str) -> int:
+        return sum(len(queue.lines.get(caller, ())) for queue in (self._small, self._large))
+
+    def _refusal(self, why: str, wait: float) -> Problem:
         metrics.REFUSED.labels(self._name).inc()
-        raise Problem(
+        return Problem(
             OVERLOADED,
             f"{why}: ask again later",
             retry_after=min(max(math.ceil(wait), RETRY_SECONDS), MOST_RETRY_SECONDS),

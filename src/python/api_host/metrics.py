@@ -44,6 +44,12 @@ REFUSED_CONNECTIONS = Counter(
 REFUSED_CALLERS = Counter(
     "tripod_api_refused_callers", "Requests refused for who asks.", ("reason",)
 )
+REFUSED_REQUESTS = Counter(
+    "tripod_api_refused_requests", "Requests refused as their caller asked too much.", ("limit",)
+)
+RATES_SHARED = Gauge(
+    "tripod_api_rates_shared", "1 while rates are counted in Redis, for all hosts together."
+)
 SERVED = Gauge("tripod_api_model_served", "1 for the version that serves.", ("model", "version"))
 SWAPS = Counter("tripod_api_model_swaps", "How often another version began to serve.", ("model",))
 PROBLEMS = Counter(

@@ -40,6 +40,8 @@ from api_host.problems import (
     UNKNOWN_MODEL,
     Problem,
 )
+from api_host.rates.layer import visit_of
+from api_host.rates.limiter import Visit
 
 if TYPE_CHECKING:  # Pandas takes a second to import: not before this host answers.
     from api_host.scoring import Question
@@ -200,6 +202,7 @@ async def answer(request: Request, host: Host, served: Served, function: Functio
         partial(ask, served, body, request.headers, bounds=bounds),
         size=len(body),
         seconds=limits.timeout_seconds,
+        visit=visit_of(request),
         wait=partial(_while_wanted, request),
     )
 
@@ -224,18 +227,22 @@ async def respond(
     *,
     size: int,
     seconds: float,
+    visit: Visit,
     wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
 ) -> T:
     """The answer of `served` to a question. Raises `Problem`, and what `wait` raises.
 
     `read`: reads the question, which has `size` bytes.
     `seconds`: how long all of it may take.
+    `visit`: of the caller, whose rows are counted.
     `wait`: awaits predictions as long as the caller wants them.
     """
     if seconds <= 0:
         raise _late(served, seconds)
     question = read() if size <= SMALL_BODY else None
     predictions: Any = None
+    if question is not None:
+        await visit.use_rows(len(question.table))
     if question is not None and not question.functions:
         predictions = host.lanes.of(served).predict_now(question.table)
         rows = len(question.table)
@@ -247,8 +254,10 @@ async def respond(
         async with asyncio.timeout(seconds):
             if question is None:
                 question = await _in_thread(host, read)
+                await visit.use_rows(len(question.table))
             if predictions is None:
-                predictions = await _predictions(host, served, question, seconds, wait)
+                ask = partial(_ask, seconds=seconds, caller=visit.caller, wait=wait)
+                predictions = await _predictions(host, served, question, ask)
             rows = len(question.table)
             metrics.note_rows(served.version, rows)
             if rows > FEW_ROWS:
@@ -274,13 +283,12 @@ async def _predictions(
     host: Host,
     served: Served,
     question: "Question[Any]",
-    seconds: float,
-    wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
+    ask: Callable[[Lane, "Question[Any]"], Awaitable[Any]],
 ) -> Any:
     if not question.functions:
-        return await _ask(host.lanes.of(served), question, seconds, wait)
+        return await ask(host.lanes.of(served), question)
     return {
-        function: await _ask(_lane(host, served, function), question, seconds, wait)
+        function: await ask(_lane(host, served, function), question)
         for function in question.functions
     }
 
@@ -292,14 +300,16 @@ def _lane(host: Host, served: Served, function: str) -> Lane:
 async def _ask(
     lane: Lane,
     question: "Question[Any]",
+    *,
     seconds: float,
+    caller: str,
     wait: Callable[[asyncio.Future[Any]], Awaitable[Any]],
 ) -> Any:
     try:
         predictions = lane.predict_now(question.table)
         if predictions is not None:
             return predictions
-        return await wait(lane.predict(question.table, seconds))
+        return await wait(lane.predict(question.table, seconds, caller=caller))
     except (Problem, ClientDisconnect):
         raise
     except Exception as error:

@@ -8,14 +8,18 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
+from api_host.auth.caller import Rates
 from api_host.bounds import LEAST_CHARACTERS, LEAST_DEPTH, Bounds
 from api_host.limits import Limits, ModelLimits, OwnLimits, read_limits
+from api_host.rates.addresses import Network, read_networks
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import WITH_COMMAS, Settings
@@ -69,6 +73,14 @@ def _read_limits(value: object) -> object:
 
 LimitsOfModels = Annotated[tuple[OwnLimits, ...], BeforeValidator(_read_limits)]
 """The limits that models have for themselves, with commas between the models."""
+
+
+def _read_networks(value: object) -> object:
+    return read_networks(value) if isinstance(value, str) else value
+
+
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_read_networks)]
+"""Addresses and networks, with commas between them."""
 
 
 class ApiSettings(Settings):
@@ -252,6 +264,67 @@ class ApiSettings(Settings):
     api_predict_timeout_seconds: PositiveFloat = Field(
         default=30.0, description="How long a prediction may take.", examples=["30"]
     )
+    api_rate_requests: NonNegativeInt | None = Field(
+        default=1000,
+        description="Most requests of one caller a second; empty or 0: as many as come.",
+        examples=["1000"],
+    )
+    api_rate_rows: NonNegativeInt | None = Field(
+        default=1_000_000,
+        description="Most rows that one caller may have predicted a second; empty or 0: any.",
+        examples=["1000000"],
+    )
+    api_rate_concurrent: NonNegativeInt | None = Field(
+        default=200,
+        description="Most requests of one caller at once, on this host; empty or 0: any.",
+        examples=["200"],
+    )
+    api_rate_trainings: NonNegativeInt | None = Field(
+        default=60,
+        description="Most trainings that one caller may start an hour; empty or 0: any.",
+        examples=["60"],
+    )
+    api_rate_guesses: NonNegativeInt | None = Field(
+        default=300,
+        description="Most wrong keys or tokens from one address a minute; empty or 0: any.",
+        examples=["300"],
+    )
+    api_rates_url: SecretStr | None = Field(
+        default=None,
+        description="URL of the Redis where several API hosts count together; empty: none.",
+    )
+    forwarded_allow_ips: Networks = Field(
+        default=read_networks("127.0.0.1"),
+        description="Proxies (addresses, networks) whose X-Forwarded-For is believed.",
+        examples=["127.0.0.1,10.0.0.0/24"],
+    )
+    runtime_directory: AbsolutePath | None = Field(
+        default=None,
+        description="Folder where workers count together; systemd sets it; empty: in the state's.",
+        examples=["/run/api-host"],
+    )
+
+    @property
+    def rates(self) -> Rates:
+        """What a caller may ask who has no rates of their own."""
+        return Rates(
+            self.api_rate_requests or None,
+            self.api_rate_rows or None,
+            self.api_rate_concurrent or None,
+            self.api_rate_trainings or None,
+        )
+
+    @property
+    def rates_folder(self) -> Path:
+        """Where the workers count together."""
+        return (self.runtime_directory or self.state_directory / "run") / "rates"
+
+    @field_validator("api_rates_url")
+    @classmethod
+    def _check_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and urlsplit(url.get_secret_value()).scheme not in ("redis", "rediss"):
+            raise ValueError("must be a URL such as redis://:PASSWORD@redis:6379/0, or rediss://")
+        return url
 
     api_auth: Literal["yes", "no"] | None = Field(
         default=None,

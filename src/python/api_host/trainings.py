@@ -32,6 +32,7 @@ from api_host.problems import (
     pointer,
 )
 from api_host.questions import TrainingOrder
+from api_host.rates.layer import visit_of
 
 DAG = "train_model"
 STATES = {"queued": "queued", "running": "running", "success": "succeeded", "failed": "failed"}
@@ -51,12 +52,18 @@ async def start_training(request: Request) -> Response:
     training_id = run_id(key)
     request_id = request.state.request_id
     trainings = Trainings(host.airflow)
-    run = await trainings.start(training_id, wanted, request_id)
-    if run is None:  # It is there already: by this key, or by our own first attempt.
-        run = await trainings.find(training_id)
-        _refuse_another(run, wanted)
-    else:
-        note_change(request, "training.start", f"training:{training_id}")
+    async with visit_of(request).training() as start:
+        if start.refusal is None:
+            run = await trainings.start(training_id, wanted, request_id)
+            start.started = run is not None
+        else:
+            run = await trainings.find_repeated(training_id, start.refusal)
+        if run is None:  # It is there already: by this key, or by our own first attempt.
+            run = await trainings.find(training_id)
+        if start.started:
+            note_change(request, "training.start", f"training:{training_id}")
+        else:
+            _refuse_another(run, wanted)
     return json_response(
         _as_document(run), 202, {"Location": f"/v1/trainings/{quote(training_id)}"}
     )
@@ -175,6 +182,13 @@ class Trainings:
         if response.status_code == httpx.codes.NOT_FOUND:
             raise Problem(UNKNOWN_TRAINING, f"Airflow has no run {training_id} of {DAG}")
         return _run(response)
+
+    async def find_repeated(self, training_id: str, refusal: Problem) -> dict[str, Any]:
+        """The run of this id. Raises the refusal if there is none, as none may be started."""
+        try:
+            return await self.find(training_id)
+        except Problem:
+            raise refusal from None
 
     async def result(self, training_id: str) -> Any:
         """What the DAG says of a run that went well."""

@@ -8,8 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_host.auth import credentials
 from api_host.auth.caller import Caller
-from api_host.auth.guard import NOWHERE, Guard
+from api_host.auth.guard import NOWHERE
 from api_host.auth.needs import Open, Way, ways
+from api_host.host import Host
 from api_host.problems import Problem
 from hostkit import audit
 
@@ -17,28 +18,30 @@ from hostkit import audit
 class AuthLayer:
     """Gives each request its caller, or refuses it.
 
-    `guard`: the one of the host, once it runs.
+    `host`: gives the one that has the application, once it runs.
     """
 
-    def __init__(self, app: ASGIApp, routes: Sequence[Route], guard: Callable[[], Guard]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[Route], host: Callable[[], Host]) -> None:
         self._app = app
         self._way = ways(routes)
-        self._guard = guard
+        self._host = host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises `Problem`."""
         if scope["type"] == "http":
-            guard = self._guard()
+            host = self._host()
+            guard = host.guard
             way = self._way(scope["method"], scope["path"])
             stranger = guard.stranger(address_of(scope))
             state = scope["state"]
             state["caller"] = stranger
             if guard.is_on:
                 try:
-                    state["caller"] = caller = await _caller(guard, scope, way, stranger)
+                    state["caller"] = caller = await _caller(host, scope, way, stranger)
                     guard.allow(caller, way.need, way.model)
                 except Problem:
                     _note_refusal(scope, way)
+                    await _count(host, scope)
                     raise
         await self._app(scope, receive, send)
 
@@ -56,7 +59,8 @@ def note_change(request: Request, action: str, on: str, *, allowed: bool = True)
     audit.note(action, on, who=who, address=address_of(scope), allowed=allowed)
 
 
-async def _caller(guard: Guard, scope: Scope, way: Way, stranger: Caller) -> Caller:
+async def _caller(host: Host, scope: Scope, way: Way, stranger: Caller) -> Caller:
+    guard = host.guard
     if way.need is Open.TO_ALL:
         # What probes a host is answered, whatever it shows.
         try:
@@ -65,7 +69,20 @@ async def _caller(guard: Guard, scope: Scope, way: Way, stranger: Caller) -> Cal
         except Problem:
             return stranger
     shown = credentials.of_headers(scope["headers"])
-    return (shown and guard.known(shown)) or await guard.check(shown)
+    if known := shown and guard.known(shown):
+        return known
+    async with host.limiter.refuse_guesses(address_of(scope)):
+        return await guard.check(shown)
+
+
+async def _count(host: Host, scope: Scope) -> None:
+    """Counts a request that is refused here. Raises `Problem` where there were too many."""
+    state = scope["state"]
+    state["visit"] = visit = host.limiter.visit(state["caller"])
+    try:
+        await visit.enter()
+    finally:
+        visit.leave()
 
 
 def _note_refusal(scope: Scope, way: Way) -> None:

@@ -21,7 +21,7 @@ from api_host.problems import Kind, ProblemDocument
 from api_host.reference import docs_page
 from api_host.reference.examples import SHIPPED, Example, example_of
 from api_host.reference.operations import Content, Group, Operation, Parameter
-from api_host.reference.routes import reference
+from api_host.reference.routes import LIMITS, reference
 from hostkit import release
 
 Json: TypeAlias = dict[str, Any]
@@ -38,6 +38,8 @@ REQUEST_ID = "X-Request-ID"
 HEADERS: Mapping[str, str] = {
     REQUEST_ID: "Of the request, or made for it: the log of this host names it too.",
     "Tripod-Model": "The model and the version that has answered: `name/version`.",
+    "RateLimit": "How much the caller may ask still: `r` of each limit within `t` seconds.",
+    "RateLimit-Policy": "What one caller may ask: `q` of each limit within `w` seconds.",
     "Retry-After": "Seconds after which the same request may succeed.",
     CHALLENGE: "What is wrong with the key or the token, and how to show one (RFC 6750).",
     "Location": "Where to ask how the training is getting on.",
@@ -45,6 +47,7 @@ HEADERS: Mapping[str, str] = {
 
 HEADERS_OF_FAILURES: Mapping[int, tuple[str, ...]] = {
     problems.UNAUTHENTICATED.status: (CHALLENGE,),
+    problems.TOO_MANY_REQUESTS.status: ("Retry-After", *LIMITS),
     problems.NO_MODEL.status: ("Retry-After",),
 }
 SCHEMES: Mapping[str, Json] = {
@@ -107,7 +110,11 @@ def make_document(example: Example = SHIPPED, url: str = "/", *, auth: bool = Tr
             "schemas": dict(_components()),
             "parameters": {REQUEST_ID: _request_id()},
             "headers": {
-                name: {"description": about, "required": True, "schema": {"type": "string"}}
+                name: {
+                    "description": about,
+                    "required": name not in LIMITS,
+                    "schema": {"type": "string"},
+                }
                 for name, about in HEADERS.items()
             },
         },

@@ -39,6 +39,7 @@ from api_host.questions import (
     Rows,
     TrainingOrder,
 )
+from api_host.rates.layer import HEALTH
 from api_host.reference.examples import Example
 from api_host.reference.operations import JSON, Content, Group, Operation, Parameter, json
 
@@ -50,6 +51,9 @@ PAGE = Content("text/html")
 
 MODEL = ("Tripod-Model",)
 """The header of every answer that a model gave."""
+
+LIMITS = ("RateLimit", "RateLimit-Policy")
+"""The headers of every answer where what one caller may ask is limited."""
 
 READ = (
     problems.SLOW_BODY,
@@ -118,7 +122,8 @@ def reference(example: Example) -> tuple[Group, ...]:
         Group("Host", "How this host is.", _host()),
     )
     return tuple(
-        replace(group, operations=tuple(map(_with_refusals, group.operations))) for group in groups
+        replace(group, operations=tuple(_limited(_with_refusals(o)) for o in group.operations))
+        for group in groups
     )
 
 
@@ -131,6 +136,17 @@ def _with_refusals(operation: Operation) -> Operation:
     if isinstance(need, Access):
         kinds.append(problems.FORBIDDEN)
     return replace(operation, problems=(*kinds, *operation.problems))
+
+
+def _limited(operation: Operation) -> Operation:
+    """An operation with what it answers to those who ask too much."""
+    if operation.path in HEALTH:
+        return operation
+    return replace(
+        operation,
+        headers=(*operation.headers, *LIMITS),
+        problems=(*operation.problems, problems.TOO_MANY_REQUESTS),
+    )
 
 
 def _name(example: Example) -> Parameter:

@@ -16,10 +16,9 @@ from grpc.aio import ServicerContext
 from structlog.contextvars import bound_contextvars
 
 from api_host import metrics
-from api_host.access import MODEL, REQUEST_ID, good_id, model_header
+from api_host.access import FORWARDED, MODEL, REQUEST_ID, good_id, model_header
 from api_host.auth import credentials
 from api_host.auth.caller import Caller
-from api_host.auth.guard import Guard
 from api_host.auth.needs import Need, Open
 from api_host.host import Host
 from api_host.models.registry import ModelVersion
@@ -33,6 +32,7 @@ from api_host.problems import (
     UNAUTHENTICATED,
     Problem,
 )
+from api_host.rates.limiter import Visit
 from api_host.rpc import statuses
 from api_host.rpc.door import address_of
 from api_host.rpc.needs import change_of, need_of
@@ -43,6 +43,8 @@ METHOD = "gRPC"
 
 _QUIET = frozenset({"Check", "ServerLive", "ServerReady"})
 """Asked every few seconds by machines: logged only when the level is DEBUG."""
+
+_FORWARDED = FORWARDED.lower()
 
 RETRY_SECONDS = 1
 
@@ -58,6 +60,7 @@ class Call:
     `address`: from where it comes.
     `caller`: who asks.
     `seconds_left`: until its caller stops to wait; None if it waits for ever.
+    `visit`: counts what the caller asks.
     `served`: the version that gives the answer, once it is known.
     `status`: how it ended; until then, as it ends if nobody waits for its end.
     """
@@ -67,6 +70,7 @@ class Call:
     address: str
     caller: Caller
     seconds_left: float | None
+    visit: Visit
     served: ModelVersion | None = None
     status: grpc.StatusCode = grpc.StatusCode.CANCELLED
 
@@ -113,7 +117,10 @@ class Calls:
                     self._check_room(method)
                     self._check_headers(context)
                     need = need_of(method)
-                    call.caller = await find_caller(self._host.guard, context, need)
+                    call.caller = await find_caller(self._host, context, need)
+                    if need is not Open.TO_ALL:
+                        call.visit = self._host.limiter.visit(call.caller)
+                        await call.visit.enter()
                     self._host.guard.allow(call.caller, need)
                     message = await behaviour(call, _read(request, await self._body(messages)))
                 except Problem as problem:
@@ -123,6 +130,8 @@ class Calls:
                     _log.exception("request failed")
                     detail = f"the log of this host says more, under request_id {call.id}"
                     return await _refuse(context, call, Problem(INTERNAL, detail))
+                finally:
+                    call.visit.leave()
                 context.set_trailing_metadata(call.metadata())
                 call.status = grpc.StatusCode.OK
                 return message.SerializeToString()
@@ -168,20 +177,37 @@ class Calls:
             _note(method, call, time.perf_counter() - start)
 
 
-async def find_caller(guard: Guard, context: Context, need: Need) -> Caller:
+async def find_caller(host: Host, context: Context, need: Need) -> Caller:
     """Who calls, if that must be known. Raises `Problem`."""
-    stranger = guard.stranger(address_of(context.peer()))
+    guard, address = host.guard, client_of(host, context)
     if not guard.is_on or need is Open.TO_ALL:
-        return stranger
+        return guard.stranger(address)
     shown = credentials.of_metadata(context.invocation_metadata() or ())
-    return (shown and guard.known(shown)) or await guard.check(shown)
+    if known := shown and guard.known(shown):
+        return known
+    async with host.limiter.refuse_guesses(address):
+        return await guard.check(shown)
+
+
+def client_of(host: Host, context: Context) -> str:
+    """The address from where a call comes, behind the proxies."""
+    metadata = context.invocation_metadata() or ()
+    forwarded = [str(value) for key, value in metadata if key == _FORWARDED]
+    return host.proxies.client(address_of(context.peer()), forwarded)
 
 
 def _call(host: Host, context: Context) -> Call:
     given = dict(context.invocation_metadata() or ()).get(REQUEST_ID.lower(), "")
-    address = address_of(context.peer())
+    address = client_of(host, context)
     stranger = host.guard.stranger(address)
-    return Call(host, good_id(str(given)), address, stranger, context.time_remaining())
+    return Call(
+        host,
+        good_id(str(given)),
+        address,
+        stranger,
+        context.time_remaining(),
+        host.limiter.visit(stranger),
+    )
 
 
 def _read(request: type[Message], body: bytes) -> Message:
@@ -214,6 +240,7 @@ def _note(method: MethodDescriptor, call: Call, seconds: float) -> None:
         path=f"/{method.containing_service.full_name}/{method.name}",
         status=call.status.name,
         ms=round(seconds * 1000, 2),
+        client=call.address,
         model=served.name if served else None,
         version=served.version if served else None,
         caller=call.caller.name,

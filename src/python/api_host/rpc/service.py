@@ -93,6 +93,7 @@ async def model_infer(call: Call, request: ModelInferRequest) -> ModelInferRespo
         partial(scoring.infer, served, request, bounds=bounds),
         size=request.ByteSize(),
         seconds=seconds,
+        visit=call.visit,
         # gRPC cancels this whole call when its caller goes away.
         wait=lambda predictions: predictions,
     )

@@ -7,6 +7,8 @@ from api_host.problems import Kind, Problem
 
 PROBLEM_TYPE = "problem-type"
 RETRY_AFTER = "retry-after"
+PUSHBACK = "grpc-retry-pushback-ms"
+"""The same for gRPC's own clients, which obey it where they are told to retry."""
 
 MOST_CHARACTERS = 1000
 """How long a detail may be: clients take 8 KiB of metadata, and percent-encoded."""
@@ -28,6 +30,7 @@ _CODES = {
     problems.PREDICTION_FAILED: StatusCode.INVALID_ARGUMENT,
     problems.MODEL_REFUSED: StatusCode.FAILED_PRECONDITION,
     problems.NO_MODEL: StatusCode.UNAVAILABLE,
+    problems.TOO_MANY_REQUESTS: StatusCode.RESOURCE_EXHAUSTED,
     problems.OVERLOADED: StatusCode.RESOURCE_EXHAUSTED,
     problems.PREDICTION_TIMEOUT: StatusCode.DEADLINE_EXCEEDED,
     problems.REGISTRY_AWAY: StatusCode.UNAVAILABLE,
@@ -44,6 +47,7 @@ def metadata(problem: Problem) -> list[tuple[str, str]]:
     found = [(PROBLEM_TYPE, problem.kind.type)]
     if seconds := problem.headers.get("Retry-After"):
         found.append((RETRY_AFTER, seconds))
+        found.append((PUSHBACK, f"{seconds}000"))
     return found
 
 

@@ -33,6 +33,7 @@ from api_host.problems import (
     PREDICTION_TIMEOUT,
     Problem,
 )
+from api_host.rates.layer import visit_of
 from api_host.scoring import by_row, refuse
 from api_host.streams.feed import READ_AHEAD_BYTES, Feed
 from api_host.streams.form import Chunk, Limits, Outcome, Predicted, Reader, Refused, Writer
@@ -94,6 +95,7 @@ class StreamOfPredictions(Response):
         self._request = request
         self._served = served
         self._host = host_of(request)
+        self._visit = visit_of(request)
         settings = self._host.settings
         limits = self._host.limits.of(served.version.name)
         self._predict_seconds = limits.timeout_seconds
@@ -127,6 +129,7 @@ class StreamOfPredictions(Response):
         signature = self._served.model.signature
         reader: Reader = _READERS[self._form](feed, signature, self._limits)
         async for chunk in reader.chunks():
+            await self._visit.wait_for_rows(len(chunk))
             outcomes = await self._outcomes(chunk)
             piece = await self._in_thread(self._writer.records, self._row, outcomes)
             self._row += len(chunk)
@@ -171,7 +174,7 @@ class StreamOfPredictions(Response):
             try:
                 predictions = lane.predict_now(table)
                 if predictions is None:
-                    predictions = await lane.predict(table)
+                    predictions = await lane.predict(table, caller=self._visit.caller)
             except Problem as problem:
                 if problem.kind is not OVERLOADED:
                     raise

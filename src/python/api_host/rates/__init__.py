@@ -1,0 +1,1 @@
+"""How much one caller may ask, whatever the number of workers."""
