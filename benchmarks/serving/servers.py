@@ -92,6 +92,14 @@ class Server:
         )
 
 
+ONE_CALLER = {
+    "API_RATE_REQUESTS": "1000000",
+    "API_RATE_ROWS": "1000000000",
+    "API_RATE_CONCURRENT": "10000",
+}
+"""The client is one caller, and the limits for it are not what is measured; they are counted."""
+
+
 def free_port() -> int:
     """A port that nothing listens on now."""
     with socket.socket() as listener:
@@ -110,6 +118,7 @@ def _tripod(start: Start) -> Program:
         "AIRFLOW_BASE_URL": f"http://{LOOPBACK}:9",
         "MODEL_NAMES": start.model.name,
         "MODEL_NAME": start.model.name,
+        **ONE_CALLER,
         **start.place.settings,
     }
     env_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))

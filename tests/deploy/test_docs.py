@@ -8,7 +8,7 @@ import pytest
 from tests.deploy.units import FOLDER, HOSTS, units, values
 from tests.docs.pages import documented_settings
 
-BY_SYSTEMD = {"STATE_DIRECTORY", "AIRFLOW_HOME"}
+BY_SYSTEMD = {"STATE_DIRECTORY", "RUNTIME_DIRECTORY", "AIRFLOW_HOME"}
 """What an operator leaves alone: `StateDirectory=` says it."""
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from api_host.auth.guard import Guard
+from api_host.host import Host
 from api_host.auth.needs import Open
 from api_host.problems import Problem
 from api_host.rpc import statuses
@@ -18,8 +18,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class Reflection(grpc.aio.ServerInterceptor):
     """Asks who calls before reflection answers; all other methods ask themselves."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, host: Host) -> None:
+        self._host = host
 
     async def intercept_service(
         self,
@@ -35,7 +35,7 @@ class Reflection(grpc.aio.ServerInterceptor):
 
         async def answer(messages: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             try:
-                await find_caller(self._guard, context, Open.TO_CALLERS)
+                await find_caller(self._host, context, Open.TO_CALLERS)
             except Problem as problem:
                 code, detail = statuses.code(problem.kind), statuses.detail(problem)
                 await context.abort(code, detail, tuple(statuses.metadata(problem)))

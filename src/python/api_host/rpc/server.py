@@ -47,7 +47,7 @@ async def running(host: Host, listener: socket.socket) -> AsyncIterator[None]:
     server = grpc.aio.server(
         handlers=[grpc.method_handlers_generic_handler(*each) for each in handlers.items()],
         options=options(settings),
-        interceptors=[Reflection(host.guard)],
+        interceptors=[Reflection(host)],
         # As many again for what watches, reflects, and is asked by machines that look after us.
         maximum_concurrent_rpcs=2 * settings.api_max_connections,
     )
