@@ -207,3 +207,62 @@ async def test_the_queue_is_worked_off_again_after_it_was_empty(
     gate.open.set()
     for value in range(20):
         assert (await lane.predict(table(value))).tolist() == [value]
+
+
+async def test_one_with_a_request_does_not_wait_for_all_of_another(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(joins=False)
+    first = await busy(lane, gate)
+    rude = [lane.predict(table(1, 1), caller="rude") for _ in range(50)]
+    polite = [lane.predict(table(2), caller="polite") for _ in range(2)]
+    gate.open.set()
+    await asyncio.gather(first, *rude, *polite)
+    assert gate.calls == [1, 2, 1, 2, 1, *[2] * 48]
+
+
+async def test_requests_of_several_callers_are_answered_by_one_call(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(rows=4)
+    first = await busy(lane, gate)
+    rude = [lane.predict(table(value), caller="rude") for value in range(6)]
+    polite = lane.predict(table(8), caller="polite")
+    gate.open.set()
+    answers = await asyncio.gather(first, *rude, polite)
+    assert gate.calls == [1, 4, 3]
+    assert [answer.tolist() for answer in answers[1:]] == [[0], [1], [2], [3], [4], [5], [8]]
+
+
+async def test_who_has_the_most_makes_room_for_a_newcomer(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=3)
+    first = await busy(lane, gate)
+    rude = [lane.predict(table(value), caller="rude") for value in (1, 2, 3)]
+    polite = lane.predict(table(8), caller="polite")
+    with pytest.raises(Problem) as refused:
+        await rude[2]
+    assert refused.value.kind is OVERLOADED
+    with pytest.raises(Problem):
+        lane.predict(table(4), caller="rude")
+    with pytest.raises(Problem):
+        lane.predict(table(9), caller="polite")
+    gate.open.set()
+    answers = await asyncio.gather(first, *rude[:2], polite)
+    assert [answer.tolist() for answer in answers] == [[0], [1], [2], [8]]
+
+
+async def test_what_nobody_waits_for_makes_room_too(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=2)
+    first = await busy(lane, gate)
+    gone = [lane.predict(table(value), caller="rude") for value in (1, 2)]
+    for each in gone:
+        each.cancel()
+    kept = lane.predict(table(3), caller="polite")
+    gate.open.set()
+    await asyncio.gather(first, kept)
+    await asyncio.wait(gone)
+    assert gate.calls == [1, 1]

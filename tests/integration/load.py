@@ -9,6 +9,9 @@ import httpx
 
 CLIENTS = 4
 
+PAUSE_SECONDS = 0.1
+"""After which a client asks again that asked more than one caller may."""
+
 
 @dataclass
 class Load:
@@ -45,6 +48,9 @@ def _predict(url: str, rows: list[dict[str, float]], load: Load, ended: threadin
         while not ended.is_set():
             try:
                 response = client.post(url, json={"rows": rows})
+                if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+                    ended.wait(PAUSE_SECONDS)
+                    continue
                 answer = response.json()
                 load.answers.append(
                     (response.status_code, answer["model"]["version"], tuple(answer["predictions"]))
