@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -241,7 +242,7 @@ async def test_grpc_says_when_to_come_again_and_knows_the_client(
 def test_workers_share_what_a_caller_may_ask_and_a_restart_forgets_nothing(
     registry: RegistryServer, airflow: AirflowServer, tmp_path: Path
 ) -> None:
-    variables = {
+    variables: dict[str, Any] = {
         "AIRFLOW_BASE_URL": airflow.url,
         "API_RATE_TRAININGS": "3",
         "RUNTIME_DIRECTORY": str(tmp_path / "run"),

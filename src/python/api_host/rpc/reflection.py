@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from api_host.host import Host
 from api_host.auth.needs import Open
+from api_host.host import Host
 from api_host.problems import Problem
 from api_host.rpc import statuses
 from api_host.rpc.calls import Context, find_caller
