@@ -118,7 +118,7 @@ class Calls:
                     self._check_headers(context)
                     need = need_of(method)
                     call.caller = await find_caller(self._host, context, need)
-                    if need is not Open.TO_ALL:
+                    if method.name not in _QUIET:
                         call.visit = self._host.limiter.visit(call.caller)
                         await call.visit.enter()
                     self._host.guard.allow(call.caller, need)
