@@ -23,8 +23,11 @@ OLD = b"POST / HTTP/1.0\r\nContent-Length: 2\r\nX-Text: \xe9\r\n\r\nok"
 UPGRADE = b"POST / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\nHost: api\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: api\r\nConnection: a, Close\r\n\r\n"
 
-STRAY = re.compile(r"no request line received|illegal request line: bytearray\(b'\\r")
-"""What h11 says of line breaks before a request, which are to be ignored (section 2.2)."""
+STRAY = re.compile(r"no request line received|illegal request line: bytearray\(b'(\\r|[A-Z]+  )")
+"""What h11 says of line breaks before a request and of spaces before its target.
+
+They are to be passed over (section 2.2) or may be (section 3).
+"""
 
 MUTATIONS = [
     b"", b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b",", b"\xff", b"Host: b\r\n", b"0",

@@ -41,9 +41,9 @@ class Response(h11.Response):
 class Messages:
     """Stands in for a server's `h11.Connection`, and takes a fraction of its time.
 
-    It takes no request that h11 refuses, but for line breaks before one, and understands the same
-    by it; of what h11 takes, it refuses chunks in HTTP/1.0. A protocol that a client would like to
-    change to is passed over.
+    It takes no request that h11 refuses, but for line breaks before one and spaces before its
+    target, and understands the same by it; of what h11 takes, it refuses chunks in HTTP/1.0. A
+    protocol that a client would like to change to is passed over.
 
     `most`: how many bytes a head may have.
     """
