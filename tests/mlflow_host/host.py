@@ -90,6 +90,8 @@ def start_host(folder: Path, *command: str, **variables: str) -> Host:
     variables = {
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{folder}/state/mlflow.db",
         "MLFLOW_ARTIFACTS_DESTINATION": f"{folder}/state/artifacts",
+        "STATE_DIRECTORY": f"{folder}/state",
+        "MLFLOW_AUTH": "no",
         **variables,
     }
     env_file = folder / "env"

@@ -105,6 +105,7 @@ def _exact(settings: ComponentSettings) -> dict[str, str]:
         "FORWARDED_ALLOW_IPS": settings.forwarded_allow_ips,  # Uvicorn reads it.
         "API_SERVER_URL": settings.api_server_url,
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+        **_mlflow_account(settings),
         **_training(settings),
     }
 
@@ -118,6 +119,17 @@ def _tls(settings: ComponentSettings, given: Mapping[str, str]) -> dict[str, str
     if settings.ssl_cert_file is not None and "REQUESTS_CA_BUNDLE" not in given:
         found["MLFLOW_TRACKING_SERVER_CERT_PATH"] = str(settings.ssl_cert_file)
     return found
+
+
+def _mlflow_account(settings: ComponentSettings) -> dict[str, str]:
+    """MLflow's client knows only these two variables, and tasks call it."""
+    password = settings.mlflow_tracking_password
+    if password is None:
+        return {}
+    return {
+        "MLFLOW_TRACKING_USERNAME": settings.mlflow_tracking_username,
+        "MLFLOW_TRACKING_PASSWORD": password.get_secret_value(),
+    }
 
 
 def _training(settings: TrainingDefaults) -> dict[str, str]:

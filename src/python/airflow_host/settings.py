@@ -27,6 +27,16 @@ class _Surroundings(Settings):
         description="The URL of the MLflow server: where training runs and models are recorded.",
         examples=["http://mlflow:5000"],
     )
+    mlflow_tracking_username: str = Field(
+        "airflow",
+        min_length=1,
+        description="The account in MLflow that records; used where its password is set.",
+        examples=["airflow"],
+    )
+    mlflow_tracking_password: SecretStr | None = Field(
+        None,
+        description="The password of that account, if MLflow wants one; DAGs see it.",
+    )
     api_server_url: HttpUrl = Field(
         description="The URL of the API server, which serves what is trained here.",
         examples=["http://api:8000"],

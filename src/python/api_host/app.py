@@ -135,6 +135,7 @@ async def _running(settings: ApiSettings, tls: ClientTls, trust: Trust) -> Async
         mlflow = await stack.enter_async_context(
             httpx.AsyncClient(
                 base_url=settings.mlflow_tracking_uri,
+                auth=_mlflow_account(settings),
                 timeout=REGISTRY_TIMEOUT_SECONDS,
                 verify=tls.context,
             )
@@ -210,6 +211,13 @@ def _grpc(host: Host, listener: socket.socket | None) -> AbstractAsyncContextMan
     from api_host.rpc import server  # noqa: PLC0415
 
     return server.running(host, listener)
+
+
+def _mlflow_account(settings: ApiSettings) -> httpx.BasicAuth | None:
+    password = settings.mlflow_tracking_password
+    if password is None:
+        return None
+    return httpx.BasicAuth(settings.mlflow_tracking_username, password.get_secret_value())
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -93,6 +93,16 @@ class ApiSettings(Settings):
         description="URL of MLflow, whose registry the models come from.",
         examples=["http://mlflow:5000"],
     )
+    mlflow_tracking_username: str = Field(
+        default="api",
+        min_length=1,
+        description="Account in MLflow that reads the models; used where its password is set.",
+        examples=["api"],
+    )
+    mlflow_tracking_password: SecretStr | None = Field(
+        default=None,
+        description="Password of that account, if MLflow wants one.",
+    )
     airflow_base_url: HttpUrl = Field(
         default="http://127.0.0.1:8080",
         description="URL of Airflow, which trains.",

@@ -12,6 +12,7 @@ from hostkit.cli import HostGroup, add_common_commands
 from hostkit.options import env_file_option, json_option, load_settings
 from hostkit.server import systemd
 from hostkit.settings import load
+from mlflow_host.accounts.cli import add_users_commands
 from mlflow_host.definition import DEFINITION
 from mlflow_host.environment import server_environment
 from mlflow_host.settings import MlflowSettings
@@ -28,6 +29,9 @@ def main() -> None:
     On an empty machine:
       mlflow_host.pex config --check          is the env file right?
       mlflow_host.pex serve                   makes the database, then serves
+    Off this machine alone everybody needs an account:
+      mlflow_host.pex users add-service api   the API host's; then airflow
+      mlflow_host.pex users add NAME          a person's
     With a newer release:
       mlflow_host.pex migrate                 brings the database up to it
 
@@ -59,6 +63,7 @@ def migrate(env_file: Path | None, as_json: bool) -> None:
         systemd.hand_over(DEFINITION.name, "migrate", *(["--json"] if as_json else []))
     settings = _prepare(env_file)
     from mlflow_host import database  # noqa: PLC0415
+    from mlflow_host.accounts import setup  # noqa: PLC0415
 
     done = {
         database.Schema.EMPTY: "made",
@@ -66,8 +71,10 @@ def migrate(env_file: Path | None, as_json: bool) -> None:
         database.Schema.CURRENT: "up to date",
     }
     before = database.migrate(settings.mlflow_backend_store_uri)
+    with database.explained(settings.mlflow_backend_store_uri):
+        changed = setup.migrate(settings, is_new=before is database.Schema.EMPTY)
     if as_json:
-        click.echo(json.dumps({"changed": before is not database.Schema.CURRENT}))
+        click.echo(json.dumps({"changed": changed or before is not database.Schema.CURRENT}))
         return
     click.echo(f"The schema of the database is {done[before]}.")
 
@@ -84,6 +91,7 @@ def _prepare(env_file: Path | None) -> MlflowSettings:
 
 
 add_common_commands(main, DEFINITION)
+add_users_commands(main, DEFINITION.name, _prepare)
 
 if __name__ == "__main__":
     main()

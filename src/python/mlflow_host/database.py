@@ -26,11 +26,15 @@ class Schema(Enum):
     FOREIGN = auto()  # It holds the tables of another program.
 
 
-def prepare(uri: str) -> None:
-    """Makes the schema of an empty database; refuses one that does not fit, and says what to do."""
-    with _explained(uri):
+def prepare(uri: str) -> Schema:
+    """Makes the schema of an empty database; refuses one that does not fit, and says what to do.
+
+    Returns how it stood before.
+    """
+    with explained(uri):
         _make_folder(uri)
-        match state_of(uri):
+        state = state_of(uri)
+        match state:
             case Schema.EMPTY:
                 _upgrade(uri)
             case Schema.OLDER:
@@ -38,13 +42,14 @@ def prepare(uri: str) -> None:
                     f"the database {redacted(uri)} has the schema of an older MLflow: make a backup"
                     " of it, then run 'mlflow_host.pex migrate'"
                 )
-            case Schema.NEWER | Schema.FOREIGN as state:
+            case Schema.NEWER | Schema.FOREIGN:
                 raise _refusal(uri, state)
+    return state
 
 
 def migrate(uri: str) -> Schema:
     """Makes or upgrades the schema. Returns how it stood before."""
-    with _explained(uri):
+    with explained(uri):
         _make_folder(uri)
         state = state_of(uri)
         match state:
@@ -107,7 +112,7 @@ def _refusal(uri: str, state: Schema) -> HostError:
 
 
 @contextmanager
-def _explained(uri: str) -> Iterator[None]:
+def explained(uri: str) -> Iterator[None]:
     """Turns what the database refuses into one sentence."""
     try:
         yield

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hostkit.definition import Contents, Definition, Entrance
 from hostkit.settings import Loaded
+from mlflow_host.accounts.secret import ADMIN_PASSWORD, SECRET_KEY, new_secret
 from mlflow_host.links import walks
 from mlflow_host.settings import MlflowSettings
 
@@ -37,6 +38,7 @@ DEFINITION = Definition(
     contents=_contents,
     address=("MLFLOW_HOST", "MLFLOW_PORT"),
     entrance=_entrance,
+    secrets={ADMIN_PASSWORD: new_secret, SECRET_KEY: new_secret},
     migrates=True,
     walks=walks,
 )

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from prometheus_client import (
     REGISTRY,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -52,6 +53,8 @@ SECONDS = Histogram(
 )
 RECEIVED = Counter("tripod_mlflow_received_bytes", "Bytes of bodies that came in.", ("route",))
 SENT = Counter("tripod_mlflow_sent_bytes", "Bytes of bodies that went out.", ("route",))
+
+PROTECTED = Gauge("tripod_mlflow_protected", "1 while callers need an account.")
 
 _COUNTS = (
     ("tripod_mlflow_experiments", "Experiments, deleted ones too.", "experiments", None),

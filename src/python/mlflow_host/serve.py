@@ -25,6 +25,9 @@ from hostkit.listener import FIRST, become_anew, inherited, listens_on
 from hostkit.network import local_url
 from mlflow_host import database, metrics
 from mlflow_host.access_log import AccessLogger
+from mlflow_host.accounts import setup
+from mlflow_host.accounts.audit import AuditMiddleware
+from mlflow_host.accounts.setup import Protection
 from mlflow_host.settings import MlflowSettings
 
 SECONDS = 1.0
@@ -51,8 +54,9 @@ def serve(
     logging.getLogger("httpx").setLevel(logging.WARNING)  # That it is well is no news.
     listener = _listener(settings)
     _make_artifacts_folder(settings.mlflow_artifacts_destination)
-    database.prepare(settings.mlflow_backend_store_uri)
-    departure = Departure(_application(settings), lambda: _check(read_again()))
+    protection = _prepare_database(settings)
+    _tell(settings, protection)
+    departure = Departure(_application(settings, protection), lambda: _check(read_again()))
     # A copy, which Hypercorn closes.
     config = _configuration(os.dup(listener.fileno()))
     try:
@@ -101,12 +105,13 @@ def _look(departure: Departure, client: httpx.AsyncClient) -> Callable[[], Await
     return look
 
 
-def _application(settings: MlflowSettings) -> Any:
+def _application(settings: MlflowSettings, protection: Protection) -> Any:
     # Only now: MLflow builds its application when it is imported.
     with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
-        application = importlib.import_module("mlflow.server.fastapi_app").app
-    metrics.add_route(application, settings)
-    counted = metrics.MetricsMiddleware(application, importlib.import_module("mlflow.server").app)
+        application = _protected(settings) if protection is Protection.ON else _open(settings)
+    metrics.PROTECTED.set(protection is Protection.ON)
+    audited = AuditMiddleware(application)
+    counted = metrics.MetricsMiddleware(audited, importlib.import_module("mlflow.server").app)
     # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
     proxied = ProxyHeadersMiddleware(counted, trusted_hosts=settings.forwarded_allow_ips)
 
@@ -117,6 +122,21 @@ def _application(settings: MlflowSettings) -> Any:
             _log.warning("the client broke off its upload", path=scope["path"])
 
     return quiet
+
+
+def _open(settings: MlflowSettings) -> Any:
+    application = importlib.import_module("mlflow.server.fastapi_app").app
+    metrics.add_route(application, settings)
+    return application
+
+
+def _protected(settings: MlflowSettings) -> Any:
+    logging.getLogger("mlflow.server.auth").setLevel(logging.ERROR)  # "Still experimental".
+    from mlflow_host.accounts import running  # noqa: PLC0415 (builds MLflow's application)
+
+    application = running.create_application()
+    metrics.add_route(application, settings)
+    return running.guarded(application, settings)
 
 
 def _configuration(descriptor: int) -> Config:
@@ -171,7 +191,21 @@ def _refused_address(settings: MlflowSettings, error: OSError) -> HostError:
 def _check(settings: MlflowSettings) -> None:
     """Whether the server could start with these settings."""
     _make_artifacts_folder(settings.mlflow_artifacts_destination)
-    database.prepare(settings.mlflow_backend_store_uri)
+    _prepare_database(settings)
+
+
+def _prepare_database(settings: MlflowSettings) -> Protection:
+    uri = settings.mlflow_backend_store_uri
+    before = database.prepare(uri)
+    with database.explained(uri):
+        return setup.prepare(settings, is_new=before is database.Schema.EMPTY)
+
+
+def _tell(settings: MlflowSettings, protection: Protection) -> None:
+    if protection is Protection.LATER:
+        _log.warning("everybody may change everything", remedy=setup.REMEDY)
+    elif protection is Protection.OFF and settings.is_reachable:
+        _log.warning("everybody may change everything", remedy="MLFLOW_AUTH=yes")
 
 
 def _make_artifacts_folder(destination: str) -> None:

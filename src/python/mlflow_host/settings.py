@@ -1,10 +1,10 @@
 """The settings of the MLflow host."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
@@ -92,6 +92,33 @@ class MlflowSettings(Settings):
         description="Certificate and key (PEM, one file) that this host shows to other hosts.",
         examples=["/etc/mlflow-host/tls.pem"],
     )
+
+    mlflow_auth: Literal["yes", "no"] | None = Field(
+        None,
+        description="Whether callers need an account; by default where other machines reach it",
+        examples=["yes"],
+    )
+    mlflow_auth_admin_username: str = Field(
+        "admin",
+        min_length=1,
+        description="Name of the account that the first start makes, which may do everything",
+        examples=["admin"],
+    )
+    mlflow_auth_admin_password: SecretStr | None = Field(
+        None,
+        min_length=12,
+        description="Its first password; install makes one",
+    )
+    mlflow_flask_server_secret_key: SecretStr | None = Field(
+        None,
+        description="Key by which MLflow signs its forms; install makes one",
+    )
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether other machines can reach this host, by itself or through a proxy."""
+        public = urlsplit(str(self.mlflow_public_url)).hostname or ""
+        return not (is_loopback(self.mlflow_host) and is_loopback(public))
 
     @model_validator(mode="after")
     def _others_need_a_url(self) -> Self:

@@ -1,5 +1,6 @@
 """MLflow's registry and artifact store over its REST API: which models there are; their files."""
 
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -268,8 +269,30 @@ def _check(response: httpx.Response) -> None:
     where = response.url.copy_with(query=None)
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotRegisteredError(f"{where} has no {response.url.query.decode() or 'such file'}")
+    if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise RegistryAwayError(_refused(response))
     said = response.text[:LONGEST_QUOTE].strip() if response.is_stream_consumed else ""
     raise RegistryAwayError(f"{where} answered {response.status_code}: {said}")
+
+
+def _refused(response: httpx.Response) -> str:
+    """What an operator does about an account that MLflow does not take."""
+    given = response.request.headers.get("Authorization")
+    if given is None:
+        return (
+            "MLflow wants an account, and MLFLOW_TRACKING_PASSWORD is not set: 'mlflow_host.pex"
+            " users add-service api' on MLflow's server makes one"
+        )
+    name = b64decode(given.partition(" ")[2]).decode().partition(":")[0]
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        return (
+            f"MLflow refuses the account {name}: MLFLOW_TRACKING_PASSWORD is not its password, or"
+            " there is no such account"
+        )
+    return (
+        f"MLflow refuses the account {name}: it may not read {response.url.path}; 'mlflow_host.pex"
+        " users add-service api' on MLflow's server makes one that may"
+    )
 
 
 @asynccontextmanager
