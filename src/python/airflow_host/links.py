@@ -57,10 +57,20 @@ def walks(loaded: Loaded[AirflowSettings]) -> tuple[Walk, ...]:
             ),
         ),
         mlflow.walk(
-            Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT, _SHOWN_BY_MLFLOWS_CLIENT)
+            Target(to_mlflow, loaded, _TRUSTED_BY_MLFLOWS_CLIENT, _SHOWN_BY_MLFLOWS_CLIENT),
+            _mlflow_account(loaded),
         ),
         api.walk(Target(to_api, loaded)),
         airflow.walk(Target(itself, loaded), _account(loaded)),
+    )
+
+
+def _mlflow_account(loaded: Loaded[AirflowSettings]) -> mlflow.Account:
+    return mlflow.Account(
+        loaded.settings.mlflow_tracking_username,
+        loaded.settings.mlflow_tracking_password,
+        loaded.place("MLFLOW_TRACKING_PASSWORD"),
+        "mlflow_host.pex users add-service airflow",
     )
 
 

@@ -49,7 +49,7 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
                 unit="api-host.service",
             )
         ),
-        mlflow.walk(to_mlflow),
+        mlflow.walk(to_mlflow, _mlflow_account(loaded)),
         airflow.walk(to_airflow, _account(loaded)),
         Walk(
             "models",
@@ -68,6 +68,15 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
             independent=True,
         ),
         api.walk(Target(itself, loaded)),
+    )
+
+
+def _mlflow_account(loaded: Loaded[ApiSettings]) -> mlflow.Account:
+    return mlflow.Account(
+        loaded.settings.mlflow_tracking_username,
+        loaded.settings.mlflow_tracking_password,
+        loaded.place("MLFLOW_TRACKING_PASSWORD"),
+        "mlflow_host.pex users add-service api",
     )
 
 

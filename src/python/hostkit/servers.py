@@ -42,6 +42,14 @@ def document(response: httpx.Response) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _is_mlflow(response: httpx.Response) -> bool:
+    """Also where it wants an account before it says more."""
+    wanted = response.headers.get("WWW-Authenticate", "")
+    return "experiments" in document(response) or (
+        response.status_code == httpx.codes.UNAUTHORIZED and 'realm="mlflow"' in wanted
+    )
+
+
 MLFLOW = Server(
     name="mlflow",
     title="MLflow",
@@ -50,7 +58,7 @@ MLFLOW = Server(
     health_path="/health",
     # Unlike /health and /version it minds the Host header.
     probe_path="/api/2.0/mlflow/experiments/search?max_results=1",
-    recognises=lambda response: "experiments" in document(response),
+    recognises=_is_mlflow,
 )
 
 AIRFLOW = Server(

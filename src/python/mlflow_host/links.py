@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hostkit.doctor import database, machine, mlflow
 from hostkit.doctor.connection import Target
-from hostkit.doctor.steps import STEP_SECONDS, Step, Walk
+from hostkit.doctor.steps import STEP_SECONDS, Fault, NothingToCheck, Step, Walk
 from hostkit.link import Link
 from hostkit.servers import MLFLOW
 from hostkit.settings import Loaded
@@ -33,10 +33,52 @@ def walks(loaded: Loaded[MlflowSettings]) -> tuple[Walk, ...]:
         Walk(
             "database",
             loaded.place(_DATABASE),
-            (Step("schema", partial(_schema, loaded), seconds=2 * STEP_SECONDS),),
+            (
+                Step("schema", partial(_schema, loaded), seconds=2 * STEP_SECONDS),
+                Step("accounts", partial(_accounts, loaded), seconds=2 * STEP_SECONDS),
+            ),
         ),
-        mlflow.walk(Target(itself, loaded)),
+        mlflow.walk(Target(itself, loaded), _admin(loaded)),
     )
+
+
+def _admin(loaded: Loaded[MlflowSettings]) -> mlflow.Account:
+    settings = loaded.settings
+    name = settings.mlflow_auth_admin_username
+    return mlflow.Account(
+        name,
+        settings.mlflow_auth_admin_password if settings.asks_for_accounts else None,
+        loaded.place("MLFLOW_AUTH_ADMIN_PASSWORD"),
+        f"mlflow_host.pex users password {name}",
+    )
+
+
+def _accounts(loaded: Loaded[MlflowSettings]) -> str:
+    """Whether callers need an account where they should."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 (half a second)
+
+    from mlflow_host.accounts import setup  # noqa: PLC0415
+
+    settings = loaded.settings
+    try:
+        found = setup.protection(settings)
+    except (OSError, SQLAlchemyError) as error:
+        raise database.unusable(
+            settings.mlflow_backend_store_uri, error, loaded.place(_DATABASE)
+        ) from None
+    if found is setup.Protection.LATER:
+        raise Fault(
+            "everybody who reaches this host may change everything",
+            "It was upgraded from a release without accounts, and none has been made yet.",
+            "'mlflow_host.pex users add-service api' and 'mlflow_host.pex users add-service"
+            " airflow' make those of the other hosts and say where their passwords go; then"
+            " 'systemctl restart mlflow-host' locks it.",
+        )
+    if found is setup.Protection.ON:
+        return "everybody needs one"
+    if settings.mlflow_auth == "no" and settings.is_reachable:
+        return f"nobody needs one, as {loaded.place('MLFLOW_AUTH')} says"
+    raise NothingToCheck("only this machine reaches this host")
 
 
 def _folders(settings: MlflowSettings) -> dict[str, Path]:

@@ -120,6 +120,11 @@ class MlflowSettings(Settings):
         public = urlsplit(str(self.mlflow_public_url)).hostname or ""
         return not (is_loopback(self.mlflow_host) and is_loopback(public))
 
+    @property
+    def asks_for_accounts(self) -> bool:
+        """Whether callers are to need an account, if there can be any."""
+        return self.is_reachable if self.mlflow_auth is None else self.mlflow_auth == "yes"
+
     @model_validator(mode="after")
     def _others_need_a_url(self) -> Self:
         if self.mlflow_public_url is None:

@@ -323,9 +323,13 @@ def _http(target: Target) -> str:
         if not address.secure and _speaks_tls(address):
             raise _wrong_scheme(address, "TLS", "https") from None
         raise
-    if response.is_success and server.recognises(response):
+    if _says_who_it_is(response) and server.recognises(response):
         return f"{server.title} answers"
     raise _wrong_answer(target, response)
+
+
+def _says_who_it_is(response: httpx.Response) -> bool:
+    return response.is_success or response.status_code == httpx.codes.UNAUTHORIZED
 
 
 def _wrong_answer(target: Target, response: httpx.Response) -> Fault:
@@ -425,7 +429,7 @@ def _recognised(target: Target) -> Server | None:
     for server in SERVERS:
         with suppress(Fault):
             response = target.ask("GET", server.probe_path, headers={"Accept": "application/json"})
-            if response.is_success and server.recognises(response):
+            if _says_who_it_is(response) and server.recognises(response):
                 return server
     return None
 

@@ -1,34 +1,96 @@
 """The steps to MLflow, by its REST API: its release, and a file that goes there and back."""
 
 import secrets
+from dataclasses import dataclass
 from functools import partial
 
 import httpx
+from pydantic import SecretStr
 
 from hostkit.doctor.connection import Target, connection_steps, server_error
-from hostkit.doctor.steps import STEP_SECONDS, Fault, Step, Walk
+from hostkit.doctor.steps import STEP_SECONDS, Fault, NothingToCheck, Step, Walk
 
 MAJOR = 3
 """The releases of MLflow that Tripod knows."""
 
+_MODELS = "/api/2.0/mlflow/registered-models/search?max_results=1"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
-def walk(target: Target) -> Walk:
+@dataclass(frozen=True)
+class Account:
+    """Whom this host calls as.
+
+    `password`: None where none is set.
+    `setting`: the variable of the password, with file and line.
+    `command`: what makes such an account, on MLflow's server.
+    """
+
+    username: str
+    password: SecretStr | None
+    setting: str
+    command: str
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """For an HTTP client."""
+        if self.password is None:
+            return None
+        return self.username, self.password.get_secret_value()
+
+
+def walk(target: Target, account: Account) -> Walk:
     """All steps to MLflow."""
     return Walk(
         target.link.name,
         target.description,
         (
             *connection_steps(target),
-            Step("version", partial(_version, target)),
-            Step("artifact", partial(_artifact, target), seconds=3 * STEP_SECONDS),
+            Step("login", partial(_login, target, account)),
+            Step("version", partial(_version, target, account)),
+            Step("artifact", partial(_artifact, target, account), seconds=3 * STEP_SECONDS),
         ),
     )
 
 
-def _version(target: Target) -> str:
-    return known_release(target, target.ask("GET", "/version").text.strip(), MAJOR)
+def _login(target: Target, account: Account) -> str:
+    response = target.ask("GET", _MODELS, auth=account.credentials)
+    if response.is_success:
+        return f"as {account.username}" if account.password else "without an account"
+    if response.status_code == httpx.codes.FORBIDDEN:
+        raise Fault(
+            f"MLflow refuses the account {account.username} (403)",
+            "The password is right, but the account's role lets it read no models.",
+            f"On the server of MLflow: 'mlflow_host.pex users remove {account.username}', then"
+            f" '{account.command}'; write the password that it shows into {account.setting}.",
+        )
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        raise Fault(
+            "MLflow has seen too many wrong passwords from here (429)",
+            "For a minute it looks at no other.",
+            f"Correct {account.setting}, and ask again in a minute.",
+        )
+    if response.status_code != httpx.codes.UNAUTHORIZED:
+        raise server_error(target.address, response)
+    if account.password is None:
+        raise Fault(
+            "MLflow wants an account (401)",
+            "It asks for one where other machines can reach it, and this host has none.",
+            f"On the server of MLflow: '{account.command}'; write the password that it shows into"
+            f" {account.setting}, and restart this host.",
+        )
+    raise Fault(
+        f"MLflow refuses the account {account.username} (401)",
+        "The password is another one there, or there is no such account.",
+        f"On the server of MLflow: 'mlflow_host.pex users list' shows the accounts, 'mlflow_host.pex"
+        f" users password {account.username}' makes a new password; write it into"
+        f" {account.setting}, and restart this host.",
+    )
+
+
+def _version(target: Target, account: Account) -> str:
+    response = target.ask("GET", "/version", auth=account.credentials)
+    return known_release(target, response.text.strip(), MAJOR)
 
 
 def known_release(target: Target, version: str, major: int) -> str:
@@ -46,16 +108,20 @@ def known_release(target: Target, version: str, major: int) -> str:
     )
 
 
-def _artifact(target: Target) -> str:
+def _artifact(target: Target, account: Account) -> str:
     """Writes a file, reads it and deletes it, beside all experiments."""
     path = f"{_ARTIFACTS}/tripod-doctor-{secrets.token_hex(8)}"
     content = secrets.token_bytes(32)
-    _succeed(target, target.ask("PUT", path, content=content), "written")
+    ask = partial(target.ask, auth=account.credentials)
+    written = ask("PUT", path, content=content)
+    if account.password and written.status_code == httpx.codes.FORBIDDEN:
+        raise NothingToCheck(f"{account.username} may not write beside experiments, and need not")
+    _succeed(target, written, "written")
     try:
-        read = target.ask("GET", path)
+        read = ask("GET", path)
         _succeed(target, read, "read")
     finally:
-        deleted = target.ask("DELETE", path)
+        deleted = ask("DELETE", path)
     _succeed(target, deleted, "deleted")
     if read.content != content:
         raise Fault(

@@ -43,7 +43,7 @@ class Protection(Enum):
 
 def protection(settings: MlflowSettings) -> Protection:
     """Whether callers need an account. Asks the database."""
-    if not _asks(settings):
+    if not settings.asks_for_accounts:
         return Protection.OFF
     if settings.mlflow_auth == "yes":
         return Protection.ON
@@ -66,18 +66,13 @@ def prepare(settings: MlflowSettings, *, is_new: bool) -> Protection:
             "the tables of accounts in the database are those of an older MLflow: make a backup of"
             " it, then run 'mlflow_host.pex migrate'"
         )
-    is_on = protection(settings) is Protection.ON or (is_new and _asks(settings))
+    is_on = protection(settings) is Protection.ON or (is_new and settings.asks_for_accounts)
     configure(settings)
     if is_on:
         _give_secrets(settings)  # MLflow reads them when what follows imports it.
     if wanted and not schema.exist(uri):
         schema.upgrade(uri)
     return protection(settings)
-
-
-def _asks(settings: MlflowSettings) -> bool:
-    """Whether callers are to need an account, if there can be any."""
-    return settings.is_reachable if settings.mlflow_auth is None else settings.mlflow_auth == "yes"
 
 
 def migrate(settings: MlflowSettings, *, is_new: bool) -> bool:
