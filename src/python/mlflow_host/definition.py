@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hostkit.definition import Contents, Definition, Entrance
 from hostkit.settings import Loaded
+from mlflow_host.accounts.left import to_run
 from mlflow_host.accounts.secret import ADMIN_PASSWORD, SECRET_KEY, new_secret
 from mlflow_host.links import walks
 from mlflow_host.settings import MlflowSettings
@@ -41,4 +42,5 @@ DEFINITION = Definition(
     secrets={ADMIN_PASSWORD: new_secret, SECRET_KEY: new_secret},
     migrates=True,
     walks=walks,
+    to_run=to_run,
 )

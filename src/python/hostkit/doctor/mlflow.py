@@ -82,8 +82,8 @@ def _login(target: Target, account: Account) -> str:
     raise Fault(
         f"MLflow refuses the account {account.username} (401)",
         "The password is another one there, or there is no such account.",
-        f"On the server of MLflow: 'mlflow_host.pex users list' shows the accounts, 'mlflow_host.pex"
-        f" users password {account.username}' makes a new password; write it into"
+        "On the server of MLflow: 'mlflow_host.pex users list' shows the accounts,"
+        f" 'mlflow_host.pex users password {account.username}' makes a new password; write it into"
         f" {account.setting}, and restart this host.",
     )
 

@@ -88,7 +88,9 @@ def add_users_commands(group: click.Group, host: str, prepare: Prepare) -> None:
         """All accounts, and what each may do."""
         if env_file is None:
             systemd.hand_over(host, "users", "list", *(["--json"] if as_json else []))
-        found = _users(prepare(env_file)).all()
+        from mlflow_host.accounts.operations import accounts_in  # noqa: PLC0415
+
+        found = accounts_in(prepare(env_file).mlflow_backend_store_uri)
         if as_json:
             click.echo(json.dumps([dataclasses.asdict(user) for user in found], indent=2))
             return

@@ -6,6 +6,7 @@ By MLflow's own store, on the database itself: the server need not run, and sees
 import re
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,6 +33,33 @@ class User:
     roles: tuple[str, ...]
 
 
+def accounts_in(uri: str) -> tuple[User, ...]:
+    """The accounts in a database, by name; none where it has no tables of them. Changes nothing."""
+    path = sa.make_url(uri).database if uri.startswith("sqlite") else None
+    if (path and not Path(path).exists()) or not schema.exist(uri):
+        return ()
+    users = sa.table(
+        "users", *map(sa.column, ("id", "username")), sa.column("is_admin", sa.Boolean)
+    )
+    roles = sa.table("roles", *map(sa.column, ("id", "name")))
+    given = sa.table("user_role_assignments", *map(sa.column, ("user_id", "role_id")))
+    question = (
+        sa.select(users.c.username, users.c.is_admin, roles.c.name)
+        .outerjoin(given, given.c.user_id == users.c.id)
+        .outerjoin(roles, roles.c.id == given.c.role_id)
+        .order_by(users.c.username, roles.c.name)
+    )
+    engine = sa.create_engine(uri, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        rows = connection.execute(question).all()
+    found: dict[str, list[str]] = {}
+    for name, is_admin, role in rows:
+        shown = found.setdefault(name, [ADMIN] if is_admin else [])
+        if role and not role.startswith("__"):  # Those are for single objects.
+            shown.append(role)
+    return tuple(User(name, tuple(shown)) for name, shown in found.items())
+
+
 class Users:
     """The accounts of a database, whose tables are made if there are none."""
 
@@ -52,11 +80,7 @@ class Users:
 
     def all(self) -> tuple[User, ...]:
         """All accounts, by name."""
-        found = [
-            User(user.username, (ADMIN,) if user.is_admin else _shown(roles))
-            for user, roles in self._store.list_users_with_roles()
-        ]
-        return tuple(sorted(found, key=lambda user: user.name))
+        return accounts_in(self._uri)
 
     def add(self, name: str, role: str, password: str) -> tuple[str, ...]:
         """Makes an account. Returns the names of the models that it takes over."""
@@ -85,7 +109,7 @@ class Users:
     def remove(self, name: str) -> None:
         """Takes an account away, with its permissions."""
         self._must_exist(name)
-        admins = [user.name for user in self.all() if user.roles == (ADMIN,)]
+        admins = [user.name for user in self.all() if ADMIN in user.roles]
         if admins == [name]:
             raise HostError(f"{name} is the only admin: make another one first")
         self._store.delete_user(name)
@@ -130,10 +154,6 @@ class Users:
                 if (kind, key) not in owned:
                     self._store.grant_user_permission(name, kind, key, "EDIT")
         return tuple(free)
-
-
-def _shown(roles: Any) -> tuple[str, ...]:
-    return tuple(sorted(role.name for role in roles if not role.name.startswith("__")))
 
 
 def _check(password: str) -> None:
