@@ -88,12 +88,11 @@ class Front:
 
     def connect(self, name: str, *, timeout: float = 60.0) -> httpx.Client:
         """A client that knows the CA."""
-        auth = httpx.BasicAuth(*self.deployment.credentials) if name == "airflow" else None
         trust = ssl.create_default_context(cafile=str(self.ca))
         return connect(
             self.lab,
             f"https://{name}",
-            auth=auth,
+            auth=self.deployment.account(name),
             headers=key_headers(self.lab) if name == "api" else None,
             timeout=timeout,
             verify=trust,

@@ -1,5 +1,6 @@
 """Tripod on the hosts of a lab, put there as an operator does it on servers."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ READY_SECONDS = 600.0
 
 _PASSWORD = "AIRFLOW_PASSWORD"  # noqa: S105
 _PUBLIC_KEY = "/etc/api-host/airflow.pub"
+_MLFLOW_PASSWORD = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105
+_MLFLOW_ADMIN_PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"  # noqa: S105
+_USERS = ("mlflow-host", "users")
 _EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 
@@ -134,6 +138,7 @@ class Deployment:
         password = self.lab["airflow"].read(_credential("airflow", "AIRFLOW_API_PASSWORD"))
         self.lab["api"].write(_credential("api"), password, mode="600")
         self.copy_signing_key()
+        self.give_mlflow_accounts()
 
     def copy_signing_key(self) -> None:
         """Has the API serve only the models that the Airflow host has signed."""
@@ -146,6 +151,15 @@ class Deployment:
         command = "api-host keys revoke lab || true; umask 077; api-host keys add lab"
         access = "--access predict --access train --access operate"
         self.lab["api"].shell(f"{command} {access} > {API_KEY_FILE}")
+
+    def give_mlflow_accounts(self) -> None:
+        """Makes the accounts that the other hosts have in MLflow, and puts them in place."""
+        mlflow = self.lab["mlflow"]
+        there = {user["name"] for user in json.loads(mlflow.run(*_USERS, "list", "--json").stdout)}
+        for name in ("airflow", "api"):
+            command = ("password", name) if name in there else ("add-service", name)
+            password = mlflow.run(*_USERS, *command).stdout.strip()
+            self.lab[name].write(_credential(name, _MLFLOW_PASSWORD), password, mode="600")
 
     def start(self, name: str) -> None:
         """Enables and starts a host."""
@@ -171,10 +185,20 @@ class Deployment:
 
     def connect(self, name: str, *, timeout: float = 30.0) -> httpx.Client:
         """A client of a host, in the lab's network."""
-        auth = httpx.BasicAuth(*self.credentials) if name == "airflow" else None
         headers = key_headers(self.lab) if name == "api" else None
         base_url = self.lab[name].url(SERVERS[name].port)
-        return connect(self.lab, base_url, auth=auth, headers=headers, timeout=timeout)
+        return connect(
+            self.lab, base_url, auth=self.account(name), headers=headers, timeout=timeout
+        )
+
+    def account(self, name: str) -> httpx.BasicAuth | None:
+        """Who may do everything on a host."""
+        if name == "airflow":
+            return httpx.BasicAuth(*self.credentials)
+        if name == "mlflow":
+            path = _credential(name, _MLFLOW_ADMIN_PASSWORD)
+            return httpx.BasicAuth("admin", self.lab[name].read(path).strip())
+        return None
 
     def _each(self, done: str, do: Callable[[str], object]) -> None:
         def step(name: str) -> None:

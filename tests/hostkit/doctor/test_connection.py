@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import SecretStr
 
 from hostkit.doctor import connection, mlflow
 from hostkit.doctor.connection import Target
@@ -21,6 +22,7 @@ from hostkit.settings import Settings, load
 from tests.hostkit.doctor.certificates import DAY, Authority
 from tests.hostkit.doctor.strangers import EXPERIMENTS, Answer, answering
 
+MODELS = "/api/2.0/mlflow/registered-models/search"
 MLFLOWS_ANSWER = Answer(body='{"experiments": []}', headers={"Content-Type": "application/json"})
 
 
@@ -28,6 +30,9 @@ class CallerSettings(Settings):
     host_name: ClassVar[str] = "caller-host"
 
     mlflow_tracking_uri: HttpUrl
+
+
+NOBODY = mlflow.Account("api", None, "MLFLOW_TRACKING_PASSWORD", "users add-service api")
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +47,13 @@ def authority(tmp_path: Path) -> Authority:
     return Authority.new("ours", tmp_path)
 
 
-def walked(url: str, folder: Path, *lines: str) -> WalkReport:
+def walked(url: str, folder: Path, *lines: str, account: mlflow.Account = NOBODY) -> WalkReport:
     """What a doctor finds on the way to `url`, which is in line 2 of the env file."""
     env_file = folder / "env"
     env_file.write_text("\n".join(["# A comment.", f"MLFLOW_TRACKING_URI={url}", *lines]))
     loaded = load(CallerSettings, env_file=env_file, environment={})
     target = Target(Link(MLFLOW, url, "MLFLOW_TRACKING_URI"), loaded)
-    (report,) = examine([mlflow.walk(target)])
+    (report,) = examine([mlflow.walk(target, account)])
     return report
 
 
@@ -126,7 +131,8 @@ def test_a_trusted_certificate_and_how_long_it_is_valid(
 ) -> None:
     certificate = authority.sign("localhost")
     with answering(
-        {EXPERIMENTS: MLFLOWS_ANSWER, "/version": Answer(body="3.1.0")}, certificate
+        {EXPERIMENTS: MLFLOWS_ANSWER, MODELS: Answer(), "/version": Answer(body="3.1.0")},
+        certificate,
     ) as port:
         url = f"https://localhost:{port}"
         report = walked(url, tmp_path, f"SSL_CERT_FILE={authority.file}")
@@ -301,7 +307,8 @@ def test_a_server_that_tells_no_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("version", "word"), [("2.22.0", "too old"), ("4.0.0", "too new")])
 def test_another_generation_of_mlflow(version: str, word: str, tmp_path: Path) -> None:
-    with answering({EXPERIMENTS: MLFLOWS_ANSWER, "/version": Answer(body=version)}) as port:
+    answers = {EXPERIMENTS: MLFLOWS_ANSWER, MODELS: Answer(), "/version": Answer(body=version)}
+    with answering(answers) as port:
         failed = fault(walked(f"http://127.0.0.1:{port}", tmp_path), "version")
     assert failed.seen == f"MLflow there is {version}"
     assert word in (failed.meaning or "")
@@ -309,10 +316,37 @@ def test_another_generation_of_mlflow(version: str, word: str, tmp_path: Path) -
 
 
 def test_an_artifact_store_that_refuses(tmp_path: Path) -> None:
-    answers = {EXPERIMENTS: MLFLOWS_ANSWER, "/version": Answer(body="3.1.0")}
+    answers = {EXPERIMENTS: MLFLOWS_ANSWER, MODELS: Answer(), "/version": Answer(body="3.1.0")}
     refusal = Answer(500, json.dumps({"message": "[Errno 28] No space left on device"}))
     with answering({**answers, "*": refusal}) as port:
         failed = fault(walked(f"http://127.0.0.1:{port}", tmp_path), "artifact")
     assert failed.seen.startswith("an artifact could not be written: ")
     assert "No space left on device" in failed.seen
     assert "MLFLOW_ARTIFACTS_DESTINATION in /etc/mlflow-host/env" in remedy(failed)
+
+
+@pytest.mark.parametrize(
+    ("status", "password", "seen", "mends"),
+    [
+        (401, None, "MLflow wants an account (401)", "'users add-service api'"),
+        (
+            401,
+            "wrong",
+            "MLflow refuses the account api (401)",
+            "'mlflow_host.pex users password api'",
+        ),
+        (403, "right", "MLflow refuses the account api (403)", "'users add-service api'"),
+        (429, "wrong", "MLflow has seen too many wrong passwords from here (429)", "in a minute"),
+    ],
+)
+def test_an_account_that_mlflow_refuses(
+    status: int, password: str | None, seen: str, mends: str, tmp_path: Path
+) -> None:
+    realm = {"WWW-Authenticate": 'Basic realm="mlflow"'}
+    secret = SecretStr(password) if password else None
+    account = mlflow.Account("api", secret, "MLFLOW_TRACKING_PASSWORD", "users add-service api")
+    with answering({EXPERIMENTS: Answer(401, headers=realm), "*": Answer(status)}) as port:
+        failed = fault(walked(f"http://127.0.0.1:{port}", tmp_path, account=account), "login")
+    assert failed.seen == seen
+    assert mends in remedy(failed)
+    assert "MLFLOW_TRACKING_PASSWORD" in remedy(failed)

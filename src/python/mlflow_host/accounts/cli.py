@@ -171,9 +171,13 @@ def _show(password: str, password_stdin: bool) -> None:
 
 
 def _users(settings: MlflowSettings) -> "Users":
-    from mlflow_host.accounts.operations import Users  # noqa: PLC0415 (imports SQLAlchemy)
+    from mlflow_host import database  # noqa: PLC0415 (imports SQLAlchemy)
+    from mlflow_host.accounts.operations import Users  # noqa: PLC0415
 
-    return Users(settings)
+    uri = settings.mlflow_backend_store_uri
+    database.prepare(uri)  # The tables of accounts come after the others.
+    with database.explained(uri):
+        return Users(settings)
 
 
 def _add(settings: MlflowSettings, name: str, role: str, password: str) -> None:
