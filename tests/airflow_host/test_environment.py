@@ -1,6 +1,8 @@
 import json
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from string import ascii_letters
 
@@ -203,6 +205,30 @@ def test_a_task_finds_the_signing_key_by_file(tmp_path: Path) -> None:
     made = as_service(tmp_path, MODEL_SIGNING_KEY="the key")
     assert made["MODEL_SIGNING_KEY_FILE"] == str(tmp_path / "MODEL_SIGNING_KEY")
     assert "the key" not in made.values()
+
+
+def test_mlflows_password_is_not_in_what_a_process_is_started_with(tmp_path: Path) -> None:
+    made = as_service(tmp_path, MLFLOW_TRACKING_PASSWORD="a password\n")
+    assert made["MLFLOW_TRACKING_USERNAME"] == "airflow"
+    assert not any("a password" in text for text in made.values())
+    assert "MLFLOW_TRACKING_USERNAME" not in environment()
+
+
+def test_a_process_takes_mlflows_password_from_its_file(tmp_path: Path) -> None:
+    made = as_service(tmp_path, MLFLOW_TRACKING_PASSWORD="a password\n")
+    code = (
+        "import os; from airflow_host.process import take_mlflows_password as take; take();"
+        " print(os.environ['MLFLOW_TRACKING_PASSWORD'])"
+    )
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**made, "PYTHONPATH": path, "AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "a password"
 
 
 def test_a_task_cannot_speak_to_systemd_by_accident(tmp_path: Path) -> None:

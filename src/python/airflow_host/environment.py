@@ -19,6 +19,9 @@ PLUGINS = PACKAGE / "plugins"
 CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 """Where the database is; Airflow's own variable."""
 
+MLFLOW_PASSWORD = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105 (its name)
+"""The only place where MLflow's client looks for it is the environment."""
+
 ASYNCHRONOUS_CONNECTION = f"{CONNECTION}_ASYNC"
 
 AUTH_MANAGER = "airflow_host.auth_manager.TripodFabAuthManager"
@@ -66,6 +69,8 @@ def airflow_environment(
         name: text
         for name, text in values.items()
         if name not in _KEPT_FROM_AIRFLOW and name not in files
+        # The process reads it: what it was started with, others can see.
+        and not (name == MLFLOW_PASSWORD and name in credentials)
     }
     # Airflow reads them by a command: its environment is that of every task, and soon in a log.
     commands = {
@@ -122,14 +127,10 @@ def _tls(settings: ComponentSettings, given: Mapping[str, str]) -> dict[str, str
 
 
 def _mlflow_account(settings: ComponentSettings) -> dict[str, str]:
-    """MLflow's client knows only these two variables, and tasks call it."""
-    password = settings.mlflow_tracking_password
-    if password is None:
+    """Whom tasks call MLflow as."""
+    if settings.mlflow_tracking_password is None:
         return {}
-    return {
-        "MLFLOW_TRACKING_USERNAME": settings.mlflow_tracking_username,
-        "MLFLOW_TRACKING_PASSWORD": password.get_secret_value(),
-    }
+    return {"MLFLOW_TRACKING_USERNAME": settings.mlflow_tracking_username}
 
 
 def _training(settings: TrainingDefaults) -> dict[str, str]:

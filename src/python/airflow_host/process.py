@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from airflow.utils.deprecation_tools import DeprecatedImportWarning
 
 from airflow_host import draining
 from airflow_host.components import Component
+from airflow_host.environment import MLFLOW_PASSWORD
+from hostkit.settings import CREDENTIALS_DIRECTORY
 
 SECONDS_UNTIL_A_CLOSED_CHILD_HAS_ENDED = 0.05
 
@@ -34,12 +37,24 @@ IMPORTED_BY_TASKS = (
 def main() -> None:
     """Becomes the component that the first argument names."""
     notice_the_end_of_children()
+    take_mlflows_password()
     # At its end Python looks for garbage in all that was imported: for an api-server, seconds.
     atexit.register(gc.freeze)
     if sys.argv[1] == Component.SCHEDULER:
         import_for_tasks()
         draining.heed(Path(os.environ["AIRFLOW_HOME"]))
     airflow()  # type: ignore[no-untyped-call]
+
+
+def take_mlflows_password() -> None:
+    """Lets tasks, which are forks, see the credential in their environment.
+
+    Not from the start: what a process was started with is in `/proc`.
+    """
+    file = Path(os.environ.get(CREDENTIALS_DIRECTORY, "/nowhere")) / MLFLOW_PASSWORD
+    with suppress(FileNotFoundError):
+        if password := file.read_text(encoding="utf-8").strip():
+            os.environ[MLFLOW_PASSWORD] = password
 
 
 def import_for_tasks() -> None:
