@@ -34,6 +34,7 @@ class RegistryServer:
 
     `runs`: what MLflow answers of a run, by its id; of any other it has one metric.
     `status`: what everything answers, if set.
+    `account`: the Authorization that everything but the health wants, if set.
     `cut`: whether downloads of model files break off in the middle.
     `half_sent`, `go_on`: a download waits between the two, if `pause` is set.
     """
@@ -42,6 +43,7 @@ class RegistryServer:
         self.models: dict[str, Registered] = {}
         self.runs: dict[str, Any] = {}
         self.status: int | None = None
+        self.account: str | None = None
         self.cut = False
         self.pause = False
         self.half_sent = Event()
@@ -98,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.state.status, b"told to fail")
         elif url.path == "/health":
             self._send(200, b"OK")
+        elif self.state.account and self.headers["Authorization"] != self.state.account:
+            self._send(401, b"Log in")
         elif url.path == ARTIFACTS.rstrip("/"):
             self._list_files(query["path"])
         elif url.path.startswith(ARTIFACTS):

@@ -1,6 +1,7 @@
 """The application as its callers see it."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 from sklearn.neighbors import KNeighborsRegressor
 
 from api_host.settings import ApiSettings
@@ -116,6 +118,39 @@ async def test_before_the_first_model_its_name_is_not_wrong(
             404,
             "unknown-model",
         )
+
+
+@pytest.mark.parametrize(
+    ("password", "told"),
+    [
+        (None, "MLflow wants an account, and MLFLOW_TRACKING_PASSWORD is not set"),
+        ("another one", "MLflow refuses the account api: MLFLOW_TRACKING_PASSWORD is not its"),
+        ("the right one", None),
+    ],
+)
+async def test_an_account_that_mlflow_refuses_is_told(
+    registry: RegistryServer,
+    settings: ApiSettings,
+    start: Start,
+    models: Path,
+    password: str | None,
+    told: str | None,
+) -> None:
+    registry.promote("iris", models / "linear")
+    registry.account = f"Basic {b64encode(b'api:the right one').decode()}"
+    secret = SecretStr(password) if password else None
+    async with start(settings.model_copy(update={"mlflow_tracking_password": secret})) as client:
+        if told is None:
+            await until_served(client, "1")
+            return
+
+        async def is_told() -> bool:
+            link = (await client.get("/")).json()["links"]["mlflow"]
+            assert not link["healthy"]
+            return told in link["detail"]
+
+        await until(is_told)
+        assert told in (await client.get("/readyz")).json()["detail"]
 
 
 async def test_other_methods(api: httpx.AsyncClient) -> None:

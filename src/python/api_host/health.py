@@ -19,6 +19,7 @@ from api_host.host import Host, catalog_of, host_of
 from api_host.models.catalog import Catalog
 from api_host.problems import NO_MODEL, Problem
 from hostkit import release
+from hostkit.servers import MLFLOW
 
 RETRY_SECONDS = 5
 SCORING_PROTOCOL = "3.17.2"
@@ -114,6 +115,9 @@ def _link(host: Host, name: str, url: str) -> LinkState:
     if checked is None:
         return LinkState(url, healthy=False, detail="not checked yet", checked=None)
     state, moment = checked
+    refused = host.catalog.away if name == MLFLOW.name else None
+    if state.healthy and refused is not None:  # It is well, and does not answer us all the same.
+        return LinkState(url, healthy=False, detail=refused, checked=moment)
     return LinkState(url, state.healthy, state.detail, moment)
 
 
