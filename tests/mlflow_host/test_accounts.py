@@ -149,6 +149,8 @@ def test_the_api_reads_what_airflow_registered_a_moment_ago(
         assert [model.name for model in client.search_registered_models()] == ["iris"]
     with protected.client("api") as api:
         assert api.get(f"{ARTIFACTS}/{version}/MLmodel").is_success
+        files = api.get(ARTIFACTS, params={"path": version}).json()["files"]
+        assert "MLmodel" in {file["path"] for file in files}
         run = api.get(f"{API}/runs/get", params={"run_id": found.run_id}).json()["run"]
         assert run["data"]["metrics"][0]["value"] == 0.9
 
@@ -194,6 +196,8 @@ def test_the_api_reads_no_file_and_no_run_that_no_model_has(
             request = api.build_request("GET", "/")
             request.url = httpx.URL(f"{protected.host.url}{ARTIFACTS}/{file}")
             assert api.send(request).status_code == 403, file
+        for folder in ("", experiment, f"{experiment}/{run}/artifacts", f"{version}/../.."):
+            assert api.get(ARTIFACTS, params={"path": folder}).status_code == 403, folder
         for query in (f"run_id={run}", f"run_uuid={run}", ""):
             assert api.get(f"{API}/runs/get?{query}").status_code == 403
 

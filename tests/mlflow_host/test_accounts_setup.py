@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
 from hostkit.errors import HostError
 from hostkit.settings import load
 from mlflow_host import database
 from mlflow_host.accounts import schema, setup
-from mlflow_host.accounts.operations import User, Users, accounts_in
+from mlflow_host.accounts.operations import User, Users, accounts_in, keep_password
 from mlflow_host.accounts.secret import ADMIN_PASSWORD, SECRET_KEY
 from mlflow_host.accounts.setup import Protection
 from mlflow_host.settings import MlflowSettings
@@ -131,3 +132,17 @@ def test_what_cannot_be_an_account(name: str, password: str, reason: str, tmp_pa
         users.set_password("bob", PASSWORD)
     with pytest.raises(HostError, match="only admin"):
         users.remove("zoe")
+
+
+def test_the_admins_password_is_what_its_credential_says(tmp_path: Path) -> None:
+    here = settings(tmp_path, MLFLOW_AUTH_ADMIN_PASSWORD=PASSWORD)
+    database.prepare(here.mlflow_backend_store_uri)
+    users = Users(here)
+    users.add("admin", "admin", "the password before")
+    with pytest.raises(HostError, match="mlflow-host rotate"):
+        users.set_password("admin", PASSWORD)
+    store = SqlAlchemyStore()
+    store.init_db(here.mlflow_backend_store_uri)
+    keep_password(store, "admin", PASSWORD)
+    assert store.authenticate_user("admin", PASSWORD)
+    assert not store.authenticate_user("admin", "the password before")

@@ -49,7 +49,7 @@ def _admin(loaded: Loaded[MlflowSettings]) -> mlflow.Account:
         name,
         settings.mlflow_auth_admin_password if settings.asks_for_accounts else None,
         loaded.place("MLFLOW_AUTH_ADMIN_PASSWORD"),
-        f"mlflow_host.pex users password {name}",
+        "mlflow-host rotate MLFLOW_AUTH_ADMIN_PASSWORD",
     )
 
 

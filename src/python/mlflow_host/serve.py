@@ -134,7 +134,7 @@ def _protected(settings: MlflowSettings) -> Any:
     logging.getLogger("mlflow.server.auth").setLevel(logging.ERROR)  # "Still experimental".
     from mlflow_host.accounts import running  # noqa: PLC0415 (builds MLflow's application)
 
-    application = running.create_application()
+    application = running.create_application(settings)
     metrics.add_route(application, settings)
     return running.guarded(application, settings)
 

@@ -107,7 +107,7 @@ class MlflowSettings(Settings):
     mlflow_auth_admin_password: SecretStr | None = Field(
         None,
         min_length=12,
-        description="Its first password; install makes one",
+        description="Its password; install makes one",
     )
     mlflow_flask_server_secret_key: SecretStr | None = Field(
         None,

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pwd
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,16 +138,12 @@ def _change(
         allowed = True
     finally:
         if not _is_handed_over():
-            audit.note(action, f"user:{name}", who=f"os:{_caller()}", allowed=allowed)
+            audit.note_command(host, action, f"user:{name}", allowed=allowed)
 
 
 def _is_handed_over() -> bool:
     """Whether root's command started this one, as a service, and writes the line."""
     return "INVOCATION_ID" in os.environ and os.getppid() == 1
-
-
-def _caller() -> str:
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _flag(password_stdin: bool) -> list[str]:

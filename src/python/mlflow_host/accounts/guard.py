@@ -33,7 +33,7 @@ MOST_WAITING = 32
 """How many passwords may wait to be hashed, one after the other."""
 
 _BASIC = re.compile(r"basic ([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
-_ARTIFACT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/(.+)")
+_ARTIFACT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts(?:/(.+))?")
 _RUN = re.compile(r"/(?:ajax-)?api/2\.0/mlflow/runs/get")
 
 _log = structlog.get_logger("accounts")
@@ -145,11 +145,13 @@ class Failures:
 
 def _artifact_or_run(scope: Any) -> tuple[str, str] | None:
     """What `Registered` is asked about a request; None if it reads neither of the two."""
+    query = parse_qs(scope["query_string"].decode("latin-1"))
     if found := _ARTIFACT.fullmatch(scope["path"]):
-        return "artifact", found[1]
+        # A list of files is asked for by the folder, which is one of a file in it.
+        folders = query.get("path", ())
+        return "artifact", found[1] or (f"{folders[0]}/file" if len(folders) == 1 else "")
     if not _RUN.fullmatch(scope["path"]):
         return None
-    query = parse_qs(scope["query_string"].decode("latin-1"))
     runs = [*query.get("run_id", ()), *query.get("run_uuid", ())]
     return "run", runs[0] if len(runs) == 1 else ""
 

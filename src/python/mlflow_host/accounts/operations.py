@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from hostkit.errors import HostError
 from mlflow_host.accounts import schema, setup
 from mlflow_host.accounts.roles import ADMIN, ROLES, WORKSPACE, Role
+from mlflow_host.accounts.secret import ADMIN_PASSWORD
 from mlflow_host.settings import MlflowSettings
 
 SHORTEST = 12
@@ -60,6 +61,12 @@ def accounts_in(uri: str) -> tuple[User, ...]:
     return tuple(User(name, tuple(shown)) for name, shown in found.items())
 
 
+def keep_password(store: Any, name: str, password: str) -> None:
+    """Gives an account of MLflow's store the password that its credential holds now."""
+    if not store.authenticate_user(name, password):
+        store.update_user(name, password=password)
+
+
 class Users:
     """The accounts of a database, whose tables are made if there are none."""
 
@@ -74,6 +81,8 @@ class Users:
 
         self._error = MlflowException
         self._uri = uri
+        is_given = settings.mlflow_auth_admin_password is not None
+        self._kept = settings.mlflow_auth_admin_username if is_given else None
         store: Any = SqlAlchemyStore()
         store.init_db(uri)
         self._store = store
@@ -103,6 +112,11 @@ class Users:
     def set_password(self, name: str, password: str) -> None:
         """Gives an account another password."""
         self._must_exist(name)
+        if name == self._kept:
+            raise HostError(
+                f"the password of {name} is the credential {ADMIN_PASSWORD}: 'mlflow-host rotate"
+                f" {ADMIN_PASSWORD}' replaces it"
+            )
         _check(password)
         self._store.update_user(name, password=password)
 

@@ -14,7 +14,7 @@ ADMIN = "admin"
 """No role of MLflow's, but a mark of the account: it may do everything."""
 
 _API = r"/(?:ajax-)?api/\d\.\d/mlflow/"
-_ARTIFACTS = r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/"
+_ARTIFACTS = r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts"
 
 _READS = re.compile(
     rf"""
@@ -37,7 +37,7 @@ _MODELS = re.compile(
       GET\ {_API}registered-models/(?:get|search|alias)
     | GET\ {_API}model-versions/(?:get|search|get-download-uri)
     | GET\ {_API}runs/get
-    | (?:GET|HEAD)\ {_ARTIFACTS}.+
+    | GET\ {_ARTIFACTS}(?:/.+)?
     | GET\ /version
     """,
     re.VERBOSE,

@@ -11,6 +11,7 @@ from werkzeug.datastructures import Authorization
 from werkzeug.wrappers import Response
 
 from mlflow_host.accounts.guard import Guard
+from mlflow_host.accounts.operations import keep_password
 from mlflow_host.accounts.passwords import Account, Entry, Passwords
 from mlflow_host.settings import MlflowSettings
 
@@ -43,9 +44,13 @@ def authorization() -> Authorization | Response:
     return response
 
 
-def create_application() -> Any:
-    """MLflow's own application with accounts."""
-    return auth.create_app(app)
+def create_application(settings: MlflowSettings) -> Any:
+    """MLflow's own application with accounts, of which the admin's is as the settings say."""
+    application = auth.create_app(app)
+    given = settings.mlflow_auth_admin_password
+    if given is not None:
+        keep_password(auth.store, settings.mlflow_auth_admin_username, given.get_secret_value())
+    return application
 
 
 def guarded(application: Any, settings: MlflowSettings) -> Any:
