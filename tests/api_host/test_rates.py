@@ -80,6 +80,13 @@ async def test_requests_past_the_limit_are_refused(settings: ApiSettings, start:
         assert counted == 503, "no model is served, and nobody is refused"
 
 
+async def test_no_rows_cost_nothing(settings: ApiSettings) -> None:
+    async with limiting(settings) as limiter:
+        visit = limiter.visit(Caller("key:shop", frozenset(Access)))
+        await visit.use_rows(0)
+        assert (b"ratelimit", b'"rows";r=1000000;t=1') in visit.fields()
+
+
 async def test_rows_past_the_limit_are_refused(
     registry: RegistryServer, settings: ApiSettings, start: Start, models: Path
 ) -> None:

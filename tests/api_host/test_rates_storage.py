@@ -87,6 +87,12 @@ class Machine(RuleBasedStateMachine):
             self.used.clear()
 
     @rule(key=KEYS)
+    def ask_for_more_than_there_is(self, key: str) -> None:
+        limit, seconds = QUOTAS[key]
+        quota, window = Quota("any", limit, seconds), self.window(key)
+        assert window.seconds_until(limit + 1, quota) == window.seconds_until(limit, quota)
+
+    @rule(key=KEYS)
     def retry_when_told(self, key: str) -> None:
         limit, seconds = QUOTAS[key]
         quota = Quota("any", limit, seconds)

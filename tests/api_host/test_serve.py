@@ -74,6 +74,7 @@ def serving(
         "AIRFLOW_BASE_URL": "http://127.0.0.1:9",
         "API_PORT": str(port),
         "STATE_DIRECTORY": str(folder / "state"),
+        "API_RATE_REQUESTS": "100000",  # All clients of a test are one caller.
         **variables,
     }
     with (

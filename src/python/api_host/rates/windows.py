@@ -45,7 +45,8 @@ class Window:
         return max(0, quota.amount - math.floor(used))
 
     def seconds_until(self, amount: int, quota: Quota) -> float:
-        """After how long so much may be used, if nothing else is."""
+        """After how long so much, or all that there is, may be used, if nothing else is."""
+        amount = min(amount, quota.amount)
         room = quota.amount - amount
         if self.left(quota) >= amount:
             return 0.0
@@ -53,4 +54,4 @@ class Window:
             # The previous window fades until its rest fits.
             return self.previous_seconds - (room - self.current) / self.previous * quota.seconds
         # The current one ends first, and then fades.
-        return self.previous_seconds + quota.seconds * (1 - max(room, 0) / self.current)
+        return self.previous_seconds + quota.seconds * (1 - room / self.current)
