@@ -214,11 +214,11 @@ def test_mlflow_reads_its_env_file_again_without_a_refused_connection(
 ) -> None:
     host, unit = deployment.lab["mlflow"], "mlflow-host.service"
     before = main_process(host, unit)
+    account = deployment.account("mlflow")
+    url = "http://mlflow:5000/api/2.0/mlflow/experiments/get?experiment_id=0"
     with asking(
         deployment.lab,
-        lambda client: client.get(
-            "http://mlflow:5000/api/2.0/mlflow/experiments/get?experiment_id=0"
-        ),
+        lambda client: client.get(url, auth=account),
         timeout=SECONDS_TO_NOTICE,
     ) as load:
         host.wait_for(lambda: load.requests > 20, SECONDS_TO_NOTICE, "the first answers")

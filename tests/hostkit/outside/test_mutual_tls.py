@@ -109,7 +109,10 @@ def tls_step(estate: Estate, identity: Path | None) -> StepReport:
     env_file.write_text(f"{url}SSL_CERT_FILE={estate.ca}/ca.pem\n{shown}")
     loaded = load(CallerSettings, env_file=env_file, environment={})
     target = Target(Link(MLFLOW, estate.front.url, "MLFLOW_TRACKING_URI"), loaded)
-    (report,) = examine([mlflow.walk(target)])
+    account = mlflow.Account(
+        "api", None, "MLFLOW_TRACKING_PASSWORD", "mlflow-host users add-service"
+    )
+    (report,) = examine([mlflow.walk(target, account)])
     return next(step for step in report.steps if step.name == "tls")
 
 
