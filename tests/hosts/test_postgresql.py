@@ -44,10 +44,10 @@ def deployment(
         for name in SERVERS:
             deployment.copy(name)
             deployment.install(name)
-        deployment.configure()
         for name, credential in CONNECTIONS.items():
             url = f"postgresql://{name}:{quote(PASSWORD, safe='')}@db/{name}"
             lab[name].write(f"/etc/{name}-host/credentials/{credential}", url, mode="600")
+        deployment.configure()
         for name in SERVERS:
             deployment.start(name)
         for name in SERVERS:

@@ -117,7 +117,6 @@ class Deployment:
         self._each("copied {}'s PEX", self.copy)
         self._each("installed {}", self.install)
         self.configure()
-        self.make_key()
         self._each("started {}", self.start)
         self._each("{} is ready", self.wait_until_ready)
 
@@ -132,13 +131,14 @@ class Deployment:
         return self.lab[name].run("python3", f"/root/{self.pex(name).name}", "install").stdout
 
     def configure(self) -> None:
-        """Writes the env files so that the three reach each other, and the shared password."""
+        """Writes the env files so that the three reach each other, and gives them what they show."""
         for name, server in SERVERS.items():
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
         password = self.lab["airflow"].read(_credential("airflow", "AIRFLOW_API_PASSWORD"))
         self.lab["api"].write(_credential("api"), password, mode="600")
         self.copy_signing_key()
         self.give_mlflow_accounts()
+        self.make_key()
 
     def copy_signing_key(self) -> None:
         """Has the API serve only the models that the Airflow host has signed."""
