@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_host.environment import airflow_environment
+from airflow_host.process import take_mlflows_password
 from airflow_host.secret_keys import KEYS, SIGNING_KEY
 from airflow_host.settings import AirflowSettings
 from airflow_host.training.settings import TrainingDefaults
@@ -216,8 +217,9 @@ def test_mlflows_password_is_not_in_what_a_process_is_started_with(tmp_path: Pat
 
 def test_a_process_takes_mlflows_password_from_its_file(tmp_path: Path) -> None:
     made = as_service(tmp_path, MLFLOW_TRACKING_PASSWORD="a password\n")
+    take = take_mlflows_password
     code = (
-        "import os; from airflow_host.process import take_mlflows_password as take; take();"
+        f"import os; from {take.__module__} import {take.__name__} as take; take();"
         " print(os.environ['MLFLOW_TRACKING_PASSWORD'])"
     )
     path = os.pathsep.join(map(os.path.abspath, sys.path))

@@ -51,15 +51,18 @@ class Protected:
 
 def run(folder: Path, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Runs a command of the host with the env file of a folder."""
-    return subprocess.run(
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    ended = subprocess.run(
         [sys.executable, "-m", "mlflow_host.cli", *command, "--env-file", str(folder / "env")],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": path},
         cwd=folder,
         input=stdin,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert ended.returncode == 0, ended.stderr
+    return ended
 
 
 def start_protected(folder: Path, **variables: str) -> Protected:

@@ -45,6 +45,7 @@ def test_all_steps_to_a_server_that_is_well_and_nothing_is_left(
         "tls": "skipped",
         "http": "passed",
         "clock": "passed",
+        "login": "passed",
         "version": "passed",
         "artifact": "passed",
     }
