@@ -101,15 +101,19 @@ def test_a_taken_port_is_named_and_nothing_is_started(state: Path) -> None:
     assert dev.left_behind() == []
 
 
-def test_a_host_that_dies_at_its_start_is_named_with_what_it_said(state: Path) -> None:
-    (state / "airflow").mkdir(parents=True)
-    (state / "airflow" / "env").write_text("TRAINING_MARGIN=less than nothing\n")
+@pytest.mark.parametrize(
+    ("host", "variable"), [("airflow", "TRAINING_MARGIN"), ("api", "API_MAX_ROWS")]
+)
+def test_a_host_with_a_wrong_setting_is_named_with_what_it_said(
+    state: Path, host: str, variable: str
+) -> None:
+    (state / host).mkdir(parents=True)
+    (state / host / "env").write_text(f"{variable}=less than nothing\n")
     dev = Dev(state, "--once", "--ports", "auto")
     code, _ = dev.end()
     said = dev.errors.read_text()
     assert code == 1
-    assert "ended with exit code 78" in said
-    assert f"TRAINING_MARGIN is 'less than nothing' in {state}/airflow/env line 1" in said
+    assert f"{variable} is 'less than nothing' in {state}/{host}/env line 1" in said
     assert "Traceback" not in said
     assert dev.left_behind() == []
 

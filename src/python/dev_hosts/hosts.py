@@ -142,7 +142,7 @@ class Hosts:
                 command, env=dict(airflow.environment), capture_output=True, text=True, check=False
             )
             if asked.returncode:
-                raise DevError(f"{airflow.pex} tells no key: {asked.stderr.strip()}")
+                raise DevError(_errors(asked.stderr) or f"{airflow.pex} tells no key of models")
             write_atomically(file, asked.stdout)
 
     def stop(self, names: Iterable[str] | None = None) -> None:
@@ -155,6 +155,12 @@ class Hosts:
         for process in self._processes.values():
             if not process.is_running():
                 raise process.fail("has died")
+
+
+def _errors(text: str) -> str:
+    """What a command that failed says of it."""
+    lines = text.splitlines()
+    return "\n".join(line.removeprefix("error: ") for line in lines if line.startswith("error: "))
 
 
 def make_state(state: Path) -> None:
