@@ -131,7 +131,7 @@ class Deployment:
         return self.lab[name].run("python3", f"/root/{self.pex(name).name}", "install").stdout
 
     def configure(self) -> None:
-        """Writes the env files so that the three reach each other, and gives them what they show."""
+        """Writes env files by which the three reach each other, and gives them what they show."""
         for name, server in SERVERS.items():
             set_variables(self.lab[name], f"/etc/{server.product}/env", server.settings)
         password = self.lab["airflow"].read(_credential("airflow", "AIRFLOW_API_PASSWORD"))
