@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         airflow.requests.append((method, path))
         if self.headers["Authorization"] != f"Bearer {airflow.token}":
-            self._send(401, {"detail": "Invalid JWT token"})
+            self._send(403, {"detail": "Invalid JWT token"})
         elif airflow.failures:
             if airflow.started_but_failed and method == "POST":
                 self._start(body)

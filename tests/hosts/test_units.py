@@ -186,7 +186,7 @@ def test_a_revoked_key_is_refused_within_two_seconds_and_only_root_changes_keys(
         while client.get(url).is_success:
             assert began < revoked + 2
             began = time.monotonic()
-    assert connect(deployment.lab).get(url).status_code == 401
+        assert client.get(url).status_code == 401
     audited = host.run("journalctl", "--identifier=api-host", "--output=cat").stdout
     assert '"key.revoke"' in audited
     assert text not in host.run("journalctl", "--output=export").stdout

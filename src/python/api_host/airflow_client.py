@@ -17,6 +17,12 @@ EARLY_SECONDS = 60.0
 """How long before its end a token is renewed."""
 
 UNKNOWN_LIFE_SECONDS = 600.0
+DOUBT_SECONDS = 30.0
+"""For how long a refusal that a new token did not change is taken for what it says.
+
+Airflow answers 403 to a token that was signed with a former secret, as to what a user may not do.
+"""
+
 ATTEMPTS = 3
 RETRY_SECONDS = 5.0
 
@@ -33,6 +39,7 @@ class AirflowClient:
         self._password = password
         self._token = ""
         self._renew_at = 0.0
+        self._believed_until = 0.0
         self._logging_in = asyncio.Lock()
 
     async def request(
@@ -64,9 +71,11 @@ class AirflowClient:
 
     async def _once(self, method: str, path: str, json: object) -> httpx.Response:
         response = await self._send(method, path, json)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
+        if self._may_be_the_token(response):
             self._renew_at = 0.0  # Airflow has new secrets, or its clock is not ours.
             response = await self._send(method, path, json)
+            if response.status_code == httpx.codes.FORBIDDEN:
+                self._believed_until = time.monotonic() + DOUBT_SECONDS
         if response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise AirflowAwayError(
                 f"Airflow lets {self._username} not do {method} {path}: check"
@@ -75,6 +84,11 @@ class AirflowClient:
         if response.is_server_error:
             response.raise_for_status()
         return response
+
+    def _may_be_the_token(self, response: httpx.Response) -> bool:
+        if response.status_code == httpx.codes.FORBIDDEN:
+            return time.monotonic() > self._believed_until
+        return response.status_code == httpx.codes.UNAUTHORIZED
 
     async def _send(self, method: str, path: str, json: object) -> httpx.Response:
         token = await self._valid_token()
