@@ -113,6 +113,7 @@ def settings(registry: RegistryServer, tmp_path: Path) -> ApiSettings:
         mlflow_tracking_uri=registry.url,
         airflow_base_url="http://127.0.0.1:9",
         state_directory=tmp_path / "state",
+        api_rate_requests=100_000,  # All clients of a test are one caller.
     )
 
 
