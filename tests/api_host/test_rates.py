@@ -59,7 +59,8 @@ async def flood(api: httpx.AsyncClient, count: int, **options: object) -> list[h
 
 
 async def test_answers_tell_what_may_be_asked(settings: ApiSettings, start: Start) -> None:
-    async with start(settings) as api:
+    default = ApiSettings.model_fields["api_rate_requests"].default
+    async with start(limited(settings, api_rate_requests=default)) as api:
         headers = (await api.get(LIMITS)).headers
     assert headers["RateLimit-Policy"] == (
         '"requests";q=1000;w=1, "rows";q=1000000;w=1, "concurrent";q=200;qu="concurrent-requests"'

@@ -1,6 +1,5 @@
 """What workers count together: against a model, by several processes, and when one is killed."""
 
-import math
 import os
 import signal
 import subprocess
@@ -17,19 +16,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api_host.rates import storage
 from api_host.rates.presence import Presence
-from api_host.rates.storage import CountsError, LocalStorage, open_counts
+from api_host.rates.storage import CountsError, Windows, open_counts, record_name
 from api_host.rates.windows import Quota, Window
 
 KEYS = st.sampled_from(["shop", "press", "x" * 600])
-QUOTAS = {"shop": (10, 1), "press": (100, 60), "x" * 600: (5, 3600)}
-"""How much, and within how many seconds, by key."""
+QUOTAS = {
+    "shop": Quota("any", 10, 1),
+    "press": Quota("any", 100, 60),
+    "x" * 600: Quota("any", 5, 3600),
+}
 
 FOR_EVER = 10**9
+SHOP, PRESS = b"shop", b"press"
+ONE = Quota("any", 1, FOR_EVER)
 WAIT_SECONDS = 60
 
 
 class Machine(RuleBasedStateMachine):
-    """A clock, a storage, and all that was ever used."""
+    """A clock, counts, and all that was ever used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,36 +41,35 @@ class Machine(RuleBasedStateMachine):
         self.counts = open_counts(Path(self.folder.name))
         self.now = 1000.0
         self.used: dict[str, list[tuple[float, int]]] = {}
-        self.storage = LocalStorage(self.counts, lambda: self.now)
+        self.windows = Windows(self.counts, lambda: self.now)
 
     def teardown(self) -> None:
         self.counts.close()
         self.folder.cleanup()
 
     def sums(self, key: str) -> tuple[int, int, float]:
-        """What was used in the window before and in this one, and the share of the former."""
-        _, seconds = QUOTAS[key]
+        """What was used in the window before and in this one, and the seconds until it ends."""
+        seconds = QUOTAS[key].seconds
         window = self.now // seconds
         by_window = {
             each: sum(n for at, n in self.used.get(key, []) if at // seconds == each)
             for each in (window - 1, window)
         }
-        return by_window[window - 1], by_window[window], 1 - self.now % seconds / seconds
+        return by_window[window - 1], by_window[window], seconds - self.now % seconds
 
     @rule(key=KEYS, amount=st.integers(1, 12))
     def use(self, key: str, amount: int) -> None:
-        limit, seconds = QUOTAS[key]
-        previous, current, share = self.sums(key)
-        may = math.floor(previous * share) + current + amount <= limit
-        assert self.storage.acquire_sliding_window_entry(key, limit, seconds, amount) == may
+        quota = QUOTAS[key]
+        previous, current, left = self.sums(key)
+        may = previous * left // quota.seconds + current + amount <= quota.amount
+        assert self.windows.use(record_name(key), quota, amount).may == may
         if may:
             self.used.setdefault(key, []).append((self.now, amount))
 
     @rule(key=KEYS)
     def give_back(self, key: str) -> None:
-        limit, seconds = QUOTAS[key]
         if self.sums(key)[1]:
-            assert self.storage.acquire_sliding_window_entry(key, limit, seconds, -1)
+            assert self.windows.use(record_name(key), QUOTAS[key], -1).may
             self.used[key].append((self.now, -1))
 
     @rule(seconds=st.sampled_from([0.125, 0.5, 1.0, 7.0, 60.0, 1800.0, 7200.0]))
@@ -77,7 +80,7 @@ class Machine(RuleBasedStateMachine):
     def start_again(self) -> None:
         self.counts.close()
         self.counts = open_counts(Path(self.folder.name))
-        self.storage = LocalStorage(self.counts, lambda: self.now)
+        self.windows = Windows(self.counts, lambda: self.now)
 
     @rule()
     def boot(self) -> None:
@@ -88,28 +91,26 @@ class Machine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def ask_for_more_than_there_is(self, key: str) -> None:
-        limit, seconds = QUOTAS[key]
-        quota, window = Quota("any", limit, seconds), self.window(key)
-        assert window.seconds_until(limit + 1, quota) == window.seconds_until(limit, quota)
+        quota, window = QUOTAS[key], self.window(key)
+        most = quota.amount
+        assert window.seconds_until(most + 1, quota) == window.seconds_until(most, quota)
 
     @rule(key=KEYS)
     def retry_when_told(self, key: str) -> None:
-        limit, seconds = QUOTAS[key]
-        quota = Quota("any", limit, seconds)
-        self.now += self.window(key).seconds_until(limit, quota) + 1e-6
-        assert self.window(key).left(quota) == limit
+        quota = QUOTAS[key]
+        self.now += self.window(key).seconds_until(quota.amount, quota) + 1e-6
+        assert self.window(key).left(quota) == quota.amount
 
     def window(self, key: str) -> Window:
-        previous, seconds, current, _ = self.storage.get_sliding_window(key, QUOTAS[key][1])
-        return Window(previous, seconds, current)
+        return self.windows.window(record_name(key), QUOTAS[key])
 
     @invariant()
     def all_is_known(self) -> None:
-        for key, (_, seconds) in QUOTAS.items():
-            previous, current, share = self.sums(key)
+        for key in QUOTAS:
+            previous, current, left = self.sums(key)
             found = self.window(key)
             assert (found.previous, found.current) == (previous, current)
-            assert found.previous_seconds == pytest.approx(share * seconds)
+            assert found.previous_seconds == pytest.approx(left)
 
 
 Machine.TestCase.settings = hypothesis_settings(
@@ -129,7 +130,8 @@ def run(program: str, folder: Path) -> subprocess.Popen[str]:
     head = (
         "import sys; from pathlib import Path\n"
         "from api_host.rates.presence import Presence\n"
-        "from api_host.rates.storage import LocalStorage, open_counts\n"
+        "from api_host.rates.storage import Windows, open_counts\n"
+        "from api_host.rates.windows import Quota\n"
         "folder = Path(sys.argv[1]); counts = open_counts(folder)\n"
     )
     return subprocess.Popen(
@@ -142,17 +144,16 @@ def run(program: str, folder: Path) -> subprocess.Popen[str]:
 
 def test_two_windows_that_meet_let_no_more_through_than_one(counts: lmdb.Environment) -> None:
     now = 99.999
-    found = LocalStorage(counts, lambda: now)
-    assert found.acquire_sliding_window_entry("shop", 100, 1, 100)
+    found = Windows(counts, lambda: now)
+    assert found.use(SHOP, Quota("any", 100, 1), 100).may
     now = 100.001
-    assert not found.acquire_sliding_window_entry("shop", 100, 1, 2)
+    assert not found.use(SHOP, Quota("any", 100, 1), 2).may
 
 
 def test_two_workers_share_one_limit(tmp_path: Path) -> None:
     hammer = (
-        "storage = LocalStorage(counts)\n"
-        f"print(sum(storage.acquire_sliding_window_entry('shop', 3000, {FOR_EVER})"
-        " for _ in range(2500)))"
+        f"windows, quota = Windows(counts), Quota('any', 3000, {FOR_EVER})\n"
+        "print(sum(windows.use(b'shop', quota, 1).may for _ in range(2500)))"
     )
     with run(hammer, tmp_path) as one, run(hammer, tmp_path) as other:
         used = [int(each.communicate(timeout=WAIT_SECONDS)[0]) for each in (one, other)]
@@ -162,20 +163,21 @@ def test_two_workers_share_one_limit(tmp_path: Path) -> None:
 def test_a_worker_that_is_killed_while_it_counts_stops_no_other(
     tmp_path: Path, counts: lmdb.Environment
 ) -> None:
-    found = LocalStorage(counts)
+    found = Windows(counts)
     for _ in range(5):
         hammer = (
-            "storage = LocalStorage(counts)\nprint('begun', flush=True)\n"
-            f"while True: storage.acquire_sliding_window_entry('shop', 10**12, {FOR_EVER})"
+            f"windows, quota = Windows(counts), Quota('any', 10**12, {FOR_EVER})\n"
+            "print('begun', flush=True)\n"
+            "while True: windows.use(b'shop', quota, 1)"
         )
         with run(hammer, tmp_path) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == "begun\n"
             for _ in range(500):
-                assert found.acquire_sliding_window_entry("shop", 10**12, FOR_EVER)
+                assert found.use(SHOP, Quota("any", 10**12, FOR_EVER), 1).may
             other.send_signal(signal.SIGKILL)
-    assert found.acquire_sliding_window_entry("press", 1, FOR_EVER)
-    assert not found.acquire_sliding_window_entry("press", 1, FOR_EVER)
+    assert found.use(PRESS, ONE, 1).may
+    assert not found.use(PRESS, ONE, 1).may
 
 
 def test_requests_of_a_worker_that_was_killed_do_not_count(
@@ -225,25 +227,27 @@ def test_callers_without_end_leave_room(
 ) -> None:
     monkeypatch.setattr(storage, "MOST_RECORDS", 100)
     now = 0.0
-    found = LocalStorage(counts, lambda: now)
+    found = Windows(counts, lambda: now)
     for number in range(1000):
         now = number / 10
-        assert found.acquire_sliding_window_entry(f"caller {number}", 1, 1)
-        assert not found.acquire_sliding_window_entry(f"caller {number}", 1, 1)
-    assert found.reset() <= 100
+        name = f"caller {number}".encode()
+        assert found.use(name, Quota("any", 1, 1), 1).may
+        assert not found.use(name, Quota("any", 1, 1), 1).may
+    with counts.begin(counts.open_db(b"windows")) as records:
+        assert records.stat(counts.open_db(b"windows"))["entries"] <= 100
 
 
 def test_as_many_callers_as_may_be_fit_into_the_file(counts: lmdb.Environment) -> None:
-    found = LocalStorage(counts)
+    found = Windows(counts)
     for number in range(storage.MOST_RECORDS + 10):
         name = f"{number * 7919 % 65521:05}" + "x" * (storage.LONGEST_KEY - 5)
-        assert found.acquire_sliding_window_entry(name, 1000, FOR_EVER)
+        assert found.use(name.encode(), Quota("any", 1000, FOR_EVER), 1).may
 
 
 def test_a_file_that_is_broken_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "counts").write_bytes(b"nonsense" * 4096)
     with open_counts(tmp_path) as counts:
-        assert LocalStorage(counts).acquire_sliding_window_entry("shop", 1, FOR_EVER)
+        assert Windows(counts).use(SHOP, ONE, 1).may
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,17 +1,18 @@
 """Where it is counted what callers use: for all workers of this host."""
 
+from functools import lru_cache
 from typing import Protocol
 
-from limits.strategies import SlidingWindowCounterRateLimiter
+from api_host.rates.storage import Windows, record_name
+from api_host.rates.windows import Quota, Use, Window
 
-from api_host.rates.storage import LocalStorage
-from api_host.rates.windows import Quota, Window
+MOST_NAMES = 10_000
 
 
 class Counter(Protocol):
     """Counts what callers use."""
 
-    async def use(self, quota: Quota, caller: str, amount: int) -> bool:
+    async def use(self, quota: Quota, caller: str, amount: int) -> Use:
         """Uses so much, if it may be used. A negative amount gives it back."""
 
     async def window(self, quota: Quota, caller: str) -> Window:
@@ -24,19 +25,21 @@ class Counter(Protocol):
 class LocalCounter:
     """Counts for all workers of this host."""
 
-    def __init__(self, storage: LocalStorage) -> None:
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._storage = storage
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._name = lru_cache(MOST_NAMES)(_name)
 
-    async def use(self, quota: Quota, caller: str, amount: int) -> bool:
+    async def use(self, quota: Quota, caller: str, amount: int) -> Use:
         """Uses so much, if it may be used."""
-        return self._limiter.hit(quota.item, caller, cost=amount)
+        return self._windows.use(self._name(quota.name, caller), quota, amount)
 
     async def window(self, quota: Quota, caller: str) -> Window:
         """What was used lately."""
-        key = quota.item.key_for(caller)
-        previous, seconds, current, _ = self._storage.get_sliding_window(key, quota.seconds)
-        return Window(previous, seconds, current)
+        return self._windows.window(self._name(quota.name, caller), quota)
 
     async def close(self) -> None:
         """Has nothing to end."""
+
+
+def _name(what: str, caller: str) -> bytes:
+    return record_name(f"{what}/{caller}")

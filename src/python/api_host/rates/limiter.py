@@ -181,9 +181,10 @@ class Visit:
         if not quota:
             return
         counter, amount = self._limiter.counter, min(count, quota.amount)
-        while not await counter.use(quota, self.caller, amount):
-            window = await counter.window(quota, self.caller)
-            await asyncio.sleep(max(0.01, window.seconds_until(amount, quota)))
+        use = await counter.use(quota, self.caller, amount)
+        while not use.may:
+            await asyncio.sleep(max(0.01, use.window.seconds_until(amount, quota)))
+            use = await counter.use(quota, self.caller, amount)
 
     @asynccontextmanager
     async def training(self) -> AsyncIterator["Start"]:
@@ -212,13 +213,11 @@ class Visit:
         return found
 
     async def _use(self, quota: Quota, amount: int) -> None:
-        counter = self._limiter.counter
-        used = await counter.use(quota, self.caller, amount)
-        window = await counter.window(quota, self.caller)
+        may, window = await self._limiter.counter.use(quota, self.caller, amount)
         left = window.left(quota)
         seconds = max(1, math.ceil(window.seconds_until(left + 1, quota)))
         self._left[quota.name] = f'"{quota.name}";r={left};t={min(seconds, quota.seconds)}'
-        if not used:
+        if not may:
             wait = window.seconds_until(amount, quota)
             raise self._limiter.refusal(
                 self.caller, quota.name, quota.amount, quota.seconds, max(seconds, wait)

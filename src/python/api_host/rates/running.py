@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from api_host.rates.counters import Counter, LocalCounter
 from api_host.rates.limiter import Limiter
 from api_host.rates.presence import Presence
-from api_host.rates.storage import LocalStorage, open_counts
+from api_host.rates.storage import Windows, open_counts
 from api_host.settings import ApiSettings
 
 
@@ -16,7 +16,7 @@ async def limiting(settings: ApiSettings) -> AsyncIterator[Limiter]:
     folder = settings.rates_folder
     with open_counts(folder) as counts:
         presence = Presence(counts, folder / "workers")
-        counter = _counter(settings, LocalCounter(LocalStorage(counts)))
+        counter = _counter(settings, LocalCounter(Windows(counts)))
         try:
             yield Limiter(settings.rates, settings.api_rate_guesses, counter, presence)
         finally:

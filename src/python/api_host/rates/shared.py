@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 from limits.aio.storage import RedisStorage
@@ -11,7 +13,7 @@ from redis.asyncio import ConnectionPool
 
 from api_host import metrics
 from api_host.rates.counters import LocalCounter
-from api_host.rates.windows import Quota, Window
+from api_host.rates.windows import Quota, Use, Window
 
 SECONDS = 1.0
 ANSWER_SECONDS = 0.25 * SECONDS
@@ -19,6 +21,8 @@ ANSWER_SECONDS = 0.25 * SECONDS
 
 PAUSE_SECONDS = 5 * SECONDS
 """How long it is not asked where it did not answer."""
+
+T = TypeVar("T")
 
 _log = structlog.get_logger("api_host.rates")
 
@@ -42,33 +46,40 @@ class SharedCounter:
         self._away_until = 0.0
         metrics.RATES_SHARED.set(1)
 
-    async def use(self, quota: Quota, caller: str, amount: int) -> bool:
+    async def use(self, quota: Quota, caller: str, amount: int) -> Use:
         """Uses so much, if it may be used."""
-        if self._is_away:
-            return await self._local.use(quota, caller, amount)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                used = await self._limiter.hit(quota.item, caller, cost=amount)
-        except (StorageError, OSError) as error:
-            self._note_away(error)
-            return await self._local.use(quota, caller, amount)
-        self._note_here()
-        return used
+
+        async def use() -> Use:
+            may = await self._limiter.hit(quota.item, caller, cost=amount)
+            return Use(may, await self._window(quota, caller))
+
+        return await self._ask(use, lambda: self._local.use(quota, caller, amount))
 
     async def window(self, quota: Quota, caller: str) -> Window:
         """What was used lately."""
-        if self._is_away:
-            return await self._local.window(quota, caller)
+        return await self._ask(
+            lambda: self._window(quota, caller), lambda: self._local.window(quota, caller)
+        )
+
+    async def _window(self, quota: Quota, caller: str) -> Window:
         key = quota.item.key_for(caller)
+        previous, _, current, seconds = await self._storage.get_sliding_window(key, quota.seconds)
+        # Redis forgets the current window when it has faded: at twice its length.
+        return Window(previous, max(0.0, seconds - quota.seconds), current, quota.seconds)
+
+    async def _ask(
+        self, shared: Callable[[], Awaitable[T]], local: Callable[[], Awaitable[T]]
+    ) -> T:
+        if self._is_away:
+            return await local()
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                found = await self._storage.get_sliding_window(key, quota.seconds)
+                found = await shared()
         except (StorageError, OSError) as error:
             self._note_away(error)
-            return await self._local.window(quota, caller)
-        previous, _, current, seconds = found
-        # Redis forgets the current window when it has faded: at twice its length.
-        return Window(previous, max(0.0, seconds - quota.seconds), current)
+            return await local()
+        self._note_here()
+        return found
 
     async def close(self) -> None:
         """Ends the connections."""

@@ -1,17 +1,15 @@
 """What the workers of this host count together: records in a memory-mapped file, by LMDB."""
 
 import hashlib
-import math
 import os
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import lmdb
-from limits.storage.base import SlidingWindowCounterSupport, Storage
 
+from api_host.rates.windows import Quota, Use, Window
 from hostkit.errors import HostError
 
 MEBIBYTES = 1024 * 1024
@@ -68,104 +66,66 @@ def _open(path: Path) -> lmdb.Environment:
     return counts
 
 
-class LocalStorage(Storage, SlidingWindowCounterSupport):
-    """The sliding windows of the callers of this host, as the library `limits` keeps them.
+class Windows:
+    """The sliding windows of the callers of this host, by the rule of the library `limits`.
+
+    The library's own storages are for one process, or for a server of their own.
 
     `now`: seconds, the same for all workers; they begin again when the machine does.
     """
 
-    STORAGE_SCHEME = None
-    _record: Final = struct.Struct("<qqqq")  # Which window it is, its seconds, and what was used.
-
     def __init__(self, counts: lmdb.Environment, now: Clock = time.monotonic) -> None:
-        super().__init__()
         self._counts = counts
         self._windows = counts.open_db(b"windows")
         self._now = now
 
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """What may go wrong."""
-        return lmdb.Error
-
-    def acquire_sliding_window_entry(
-        self, key: str, limit: int, expiry: int, amount: int = 1
-    ) -> bool:
+    def use(self, name: bytes, quota: Quota, amount: int) -> Use:
         """Uses so much, if it may be used. A negative amount gives it back."""
-        name = record_name(key)
         with self._counts.begin(self._windows, write=True) as counts:
-            found = counts.get(name)
-            now = self._now()
-            previous, current, share = self._shift(found, expiry, now)
-            if math.floor(previous * share) + current + amount > limit:
-                return False
+            found, now = counts.get(name), self._now()
+            window = _window(found, quota.seconds, now)
+            if window.used + amount > quota.amount:
+                return Use(may=False, window=window)
             if found is None and counts.stat(self._windows)["entries"] >= MOST_RECORDS:
                 self._make_room(counts, now)
-            used = max(0, current + amount)
-            counts.put(name, self._record.pack(int(now // expiry), expiry, previous, used))
-            return True
+            window.current = max(0, window.current + amount)
+            seconds = quota.seconds
+            number = int(now // seconds)
+            counts.put(name, _RECORD.pack(number, seconds, window.previous, window.current))
+            return Use(may=True, window=window)
 
-    def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """What was used in the previous and the current window, and how long each counts."""
+    def window(self, name: bytes, quota: Quota) -> Window:
+        """What was used lately."""
         with self._counts.begin(self._windows) as counts:
-            found = counts.get(record_name(key))
-        previous, current, share = self._shift(found, expiry, self._now())
-        return previous, share * expiry, current, share * expiry + expiry
-
-    def _shift(self, found: bytes | None, expiry: int, now: float) -> tuple[int, int, float]:
-        """What is in the windows now, and the share of the previous one that still counts."""
-        window, share = int(now // expiry), 1 - now % expiry / expiry
-        if found is None:
-            return 0, 0, share
-        then, _, previous, current = self._record.unpack(found)
-        if then == window:
-            return previous, current, share
-        # One from the future is from before the machine was started.
-        return (current, 0, share) if then == window - 1 else (0, 0, share)
+            return _window(counts.get(name), quota.seconds, self._now())
 
     def _make_room(self, counts: lmdb.Transaction, now: float) -> None:
         """Forgets what is over; or all, where so many callers are at it that this is too little."""
-        over = [key for key, value in counts.cursor() if self._is_over(value, now)]
+        over = [key for key, value in counts.cursor() if _is_over(value, now)]
         if len(over) < MOST_RECORDS // 10:
             counts.drop(self._windows, delete=False)
         for key in over:
             counts.delete(key)
 
-    def _is_over(self, value: bytes | memoryview, now: float) -> bool:
-        window, expiry, _, _ = self._record.unpack(value)
-        return not window <= now // expiry <= window + 1
 
-    def clear_sliding_window(self, key: str, expiry: int) -> None:  # noqa: ARG002
-        """Forgets what was used."""
-        self.clear(key)
+_RECORD = struct.Struct("<qqqq")
+"""Which window it is, its seconds, what was used in the one before, and in it."""
 
-    def clear(self, key: str) -> None:
-        """Forgets what was used."""
-        with self._counts.begin(self._windows, write=True) as counts:
-            counts.delete(record_name(key))
 
-    def reset(self) -> int:
-        """Forgets everything; gives how many records there were."""
-        with self._counts.begin(self._windows, write=True) as counts:
-            entries: int = counts.stat(self._windows)["entries"]
-            counts.drop(self._windows, delete=False)
-            return entries
+def _window(found: bytes | None, seconds: int, now: float) -> Window:
+    number, gone = divmod(now, seconds)
+    if found is None:
+        return Window(0, seconds - gone, 0, seconds)
+    then, _, previous, current = _RECORD.unpack(found)
+    if then == number:
+        return Window(previous, seconds - gone, current, seconds)
+    # One from the future is from before the machine was started.
+    return Window(current if then == number - 1 else 0, seconds - gone, 0, seconds)
 
-    def check(self) -> bool:
-        """Whether it works."""
-        return self._counts.stat() is not None
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Is for windows that begin anew, which let through twice as much where they meet."""
-        raise NotImplementedError
-
-    def get(self, key: str) -> int:
-        """See `incr`."""
-        raise NotImplementedError
-
-    def get_expiry(self, key: str) -> float:
-        """See `incr`."""
-        raise NotImplementedError
+def _is_over(record: bytes | memoryview, now: float) -> bool:
+    number, seconds, _, _ = _RECORD.unpack(record)
+    return not number <= now // seconds <= number + 1
 
 
 def record_name(key: str) -> bytes:

@@ -1,9 +1,10 @@
 """What may be used within a window, and what is left of it."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
+import msgspec
 from limits import RateLimitItem, RateLimitItemPerSecond
 
 
@@ -26,32 +27,43 @@ class Quota:
         return RateLimitItemPerSecond(self.amount, self.seconds, namespace=self.name)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct):
     """What was used lately: a sliding window, of two that follow each other.
 
     `previous`, `current`: how much was used in each.
     `previous_seconds`: how long some of the previous one counts still; also until the current one
     ends.
+    `seconds`: how long one takes.
     """
 
     previous: int
     previous_seconds: float
     current: int
+    seconds: int
+
+    @property
+    def used(self) -> int:
+        """How much of a quota is used now."""
+        return int(self.previous * self.previous_seconds / self.seconds) + self.current
 
     def left(self, quota: Quota) -> int:
         """How much may be used now."""
-        used = self.previous * self.previous_seconds / quota.seconds + self.current
-        return max(0, quota.amount - math.floor(used))
+        return max(0, quota.amount - self.used)
 
     def seconds_until(self, amount: int, quota: Quota) -> float:
         """After how long so much, or all that there is, may be used, if nothing else is."""
-        amount = min(amount, quota.amount)
-        room = quota.amount - amount
-        if self.left(quota) >= amount:
+        room = max(0, quota.amount - amount)
+        if self.used <= room:
             return 0.0
         if self.current <= room:
             # The previous window fades until its rest fits.
-            return self.previous_seconds - (room - self.current) / self.previous * quota.seconds
+            return self.previous_seconds - (room - self.current) / self.previous * self.seconds
         # The current one ends first, and then fades.
-        return self.previous_seconds + quota.seconds * (1 - room / self.current)
+        return self.previous_seconds + self.seconds * (1 - room / self.current)
+
+
+class Use(NamedTuple):
+    """Whether something may be used, and what was used lately, with it."""
+
+    may: bool
+    window: Window
