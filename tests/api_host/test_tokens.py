@@ -270,6 +270,8 @@ def test_keys_for_something_else_are_passed_over() -> None:
     for content in (b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": []}', b"[" * 100_000):
         with pytest.raises(ValueError, match="key"):
             read_key_set(content)
+    nameless = json.dumps({"keys": [jwk("RS256", RSA, kid=["no", "name"])]})
+    assert read_key_set(nameless.encode()).keys() == {None}
     twice = json.dumps({"keys": [jwk("RS256", RSA), jwk("RS256", RSA)]})
     with pytest.raises(ValueError, match="one kid"):
         read_key_set(twice.encode())

@@ -138,10 +138,11 @@ def read_key_set(content: bytes) -> dict[str | None, PublicKey]:
         key = _public_key(entry) if isinstance(entry, dict) else None
         if key is None:
             continue
-        kid = entry.get("kid")
+        name = entry.get("kid")
+        kid = name if isinstance(name, str) else None
         if kid in found:
-            raise ValueError("two of its keys have one kid")
-        found[kid if isinstance(kid, str) else None] = key
+            raise ValueError("two of its keys have one kid, or none")
+        found[kid] = key
     if not found:
         raise ValueError("it has no key for RS256 (2048 bits or more), ES256 or EdDSA")
     return found
