@@ -54,6 +54,7 @@ def serving(folder: Path, state: Path) -> Iterator[Peers]:
             airflow_base_url="http://127.0.0.1:9",
             state_directory=state,
             api_max_rows=MOST_ROWS,
+            api_rate_requests=100_000,  # All clients of a test are one caller.
         )
         stack = AsyncExitStack()
 

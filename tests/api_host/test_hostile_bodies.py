@@ -230,6 +230,7 @@ def api(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]
                 airflow_base_url="http://127.0.0.1:9",
                 state_directory=tmp_path_factory.mktemp("state"),
                 model_name="home",
+                api_rate_requests=100_000,  # All clients of a test are one caller.
                 model_trusted_types=(
                     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
                 ),

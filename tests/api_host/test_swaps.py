@@ -169,6 +169,7 @@ class Swaps(RuleBasedStateMachine):
                 airflow_base_url="http://127.0.0.1:9",
                 state_directory=self.state,
                 model_extra_versions=EXTRA_VERSIONS,
+                api_rate_requests=100_000,  # All clients of a test are one caller.
             )
         )
         self.stack = AsyncExitStack()

@@ -74,8 +74,13 @@ def write_env_files(state: Path, ports: Ports) -> dict[str, Path]:
             "API_GRPC_PORT": str(ports.grpc),
             "STATE_DIRECTORY": str(api),
         },
-        # For /invocations, which names no model, when there are several.
-        defaults={"MODEL_NAME": "iris", **signed},
+        defaults={
+            # For /invocations, which names no model, when there are several.
+            "MODEL_NAME": "iris",
+            # All that this machine asks comes from one address, which is one caller.
+            "API_RATE_REQUESTS": "100000",
+            **signed,
+        },
     )
     return files
 
