@@ -24,7 +24,8 @@ from sklearn.tree import DecisionTreeRegressor
 from api_host.errors import ModelRefusedError
 from api_host.models import soundness
 from api_host.models.mlmodel import parse
-from api_host.models.model import describe, load
+from api_host.models.description import describe
+from api_host.models.model import load
 from api_host.settings import ApiSettings
 from hostkit.errors import SettingsError
 from hostkit.settings import load as load_settings
@@ -68,7 +69,7 @@ def test_an_mlmodel_file_that_is_none_is_refused(text: bytes) -> None:
 @given(text=st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_mlmodel_file_is_read_or_refused(text: bytes) -> None:
     try:
-        assert describe(text).file
+        assert describe(text).flavor.file
     except ModelRefusedError:
         return
 
@@ -77,7 +78,7 @@ def test_any_mlmodel_file_is_read_or_refused(text: bytes) -> None:
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     told = {"sklearn": {"pickled_model": name, "serialization_format": "skops"}}
     with pytest.raises(ModelRefusedError, match="not in its own folder"):
-        assert describe(json.dumps({"flavors": told}).encode()).file
+        assert describe(json.dumps({"flavors": told}).encode()).flavor.file
 
 
 @settings(

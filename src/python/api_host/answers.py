@@ -220,6 +220,7 @@ class ModelDescription(ModelSummary, frozen=True, kw_only=True):
     `metrics`: what was measured when it was trained.
     `tags`: what was noted when it was registered.
     `example`: rows that were logged with it, which it can predict from.
+    `flavor`: its format, as MLflow names it.
     `functions`: what it may be asked for: `predict`, and `predict_proba` if it has that.
     `engine`: what answers for how many rows.
     `probabilities`: of `predict_proba`; null if it has none.
@@ -231,6 +232,7 @@ class ModelDescription(ModelSummary, frozen=True, kw_only=True):
     metrics: dict[str, float | None] | UnsetType = UNSET
     tags: dict[str, str] | UnsetType = UNSET
     example: list[dict[str, Any] | list[Any]] | UnsetType = UNSET
+    flavor: str | UnsetType = UNSET
     functions: list[str] | UnsetType = UNSET
     engine: ModelEngine | UnsetType = UNSET
     probabilities: ModelProbabilities | UnsetType | None = UNSET

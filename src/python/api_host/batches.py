@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from api_host.models.model import Model
+from api_host.outputs import Outputs
 from api_host.table import Table, join
 
 
-def predict_all(model: Model, tables: Sequence[Table]) -> list[Any]:
+def predict_all(model: Model, tables: Sequence[Table]) -> Sequence[Any]:
     """The predictions of each table, or the exception that it gives.
 
     Where they cannot be had together, each is asked for by itself: what is wrong with one request
@@ -30,10 +31,12 @@ def _predict(model: Model, table: Table) -> Any:
         return error
 
 
-def _split(predictions: Any, lengths: Sequence[int]) -> list[Any] | None:
+def _split(predictions: Any, lengths: Sequence[int]) -> Sequence[Any] | None:
     """Each request's part; None if the model raised, or did not give a prediction a row."""
     if isinstance(predictions, Exception):
         return None
+    if isinstance(predictions, Outputs):
+        return predictions.split(lengths)
     several = isinstance(predictions, list)  # Scikit-learn's form of several things predicted.
     arrays = [np.asarray(array) for array in (predictions if several else [predictions])]
     if any(array.shape[:1] != (sum(lengths),) for array in arrays):

@@ -20,6 +20,7 @@ from api_host.areas import check_area, check_csv
 from api_host.bounds import Bounds, widest
 from api_host.enforcement import enforce, invalid
 from api_host.kinds import Kind
+from api_host.outputs import Outputs
 from api_host.parameters import Parameters
 from api_host.problems import INVALID_BODY, UNSUPPORTED_MEDIA_TYPE, Problem
 from api_host.schema import Signature
@@ -62,6 +63,11 @@ def encode(predictions: Any) -> bytes:
     if isinstance(predictions, np.ndarray) and _is_plain(predictions):
         with suppress(UnicodeEncodeError):  # Half of a surrogate pair, which json escapes.
             return msgspec.json.encode({"predictions": predictions.tolist()})
+    if isinstance(predictions, Outputs):
+        try:
+            predictions = predictions.as_mlflow()
+        except ValueError as error:
+            raise invalid(str(error)) from None
     if isinstance(predictions, pd.DataFrame | pd.Series):
         predictions = pd.DataFrame(predictions).to_dict(orient="records")
     try:

@@ -85,6 +85,7 @@ async def get_model(request: Request) -> Response:
         metrics=dict(served.version.metrics),
         tags=served.version.tags,
         example=served.model.example,
+        flavor=served.model.flavor,
         functions=_functions(served),
         engine=served.model.engines.document(),
         probabilities=_probabilities(host, served),

@@ -17,6 +17,7 @@ from api_host.documents import JsonText
 from api_host.enforcement import invalid
 from api_host.models.catalog import Served
 from api_host.models.probabilities import PREDICT
+from api_host.outputs import Outputs
 from api_host.problems import PREDICTION_FAILED, Problem
 from api_host.table import Table
 from api_host.v2 import columns, tensors, tensors_json
@@ -47,6 +48,8 @@ def score(served: Served, body: bytes, headers: Headers, *, bounds: Bounds) -> Q
     version = served.version
 
     def answer(predictions: Any) -> Response:
+        if isinstance(predictions, Outputs):
+            predictions = by_row(predictions, len(table))
         document = Predictions(ModelName(version.name, version.version), predictions)
         return JsonText(msgspec.json.encode(document, enc_hook=_as_list))
 
@@ -126,6 +129,11 @@ def refuse(error: Exception) -> Problem:
 
 def by_row(predictions: Any, count: int) -> NDArray[Any]:
     """The predictions, one a row; scikit-learn gives a list where it predicts several things."""
+    if isinstance(predictions, Outputs):
+        try:
+            predictions = predictions.by_row()
+        except ValueError as error:
+            raise Problem(PREDICTION_FAILED, f"{error}: ask /v2, or /invocations") from None
     if isinstance(predictions, list) and all(isinstance(p, np.ndarray) for p in predictions):
         values = np.empty(count, dtype=object)
         values[:] = [list(row) for row in zip(*(p.tolist() for p in predictions), strict=True)]

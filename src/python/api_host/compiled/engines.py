@@ -23,12 +23,19 @@ class NoEngineError(Exception):
     """A model has no faster equivalent that can be trusted. The message says why."""
 
 
-class Engine(Protocol):
-    """A faster equivalent of a model."""
+class NumbersOnly(Protocol):
+    """What predicts from numbers for a model."""
 
     @property
     def name(self) -> str:
         """What it is, in a word."""
+
+    def predict(self, matrix: Matrix) -> Any:
+        """What the original would say; None where only the original can answer, or refuse."""
+
+
+class Engine(NumbersOnly, Protocol):
+    """A faster equivalent of a model."""
 
     def predict(self, matrix: Matrix) -> Answers | None:
         """What the original would say; None where only the original can answer, or refuse."""
@@ -61,12 +68,14 @@ class Engines:
     `why`: a sentence: why the engine is trusted, or why there is none.
     `engine`: None where the original serves always.
     `measured`: by increasing number of rows; nothing where there is no engine.
+    `itself`: what the original is called.
     """
 
-    original: Callable[[Natural], Answers]
+    original: Callable[[Natural], Any]
     why: str
-    engine: Engine | None = None
+    engine: NumbersOnly | None = None
     measured: tuple[Measurement, ...] = ()
+    itself: str = ORIGINAL
     _upto: list[float] = field(init=False, repr=False)
     _served: list[bool] = field(init=False, repr=False)
 
@@ -75,12 +84,12 @@ class Engines:
         self._upto = [(low * high) ** 0.5 for low, high in pairwise(sizes)]
         self._served = [one.factor > 1 for one in self.measured] or [self.engine is not None]
 
-    def predict(self, table: Table) -> Answers:
+    def predict(self, table: Table) -> Any:
         """The predictions, one a row."""
         answers = self.ask_engine(table)
         return self.original(table.natural()) if answers is None else answers
 
-    def ask_engine(self, table: Table) -> Answers | None:
+    def ask_engine(self, table: Table) -> Any:
         """The predictions of the engine; None where the original is to be asked."""
         matrix, engine = table.matrix, self.engine
         if matrix is None or engine is None or not self.serves(len(matrix)):
@@ -113,7 +122,7 @@ class Engines:
         ranges: list[EngineRange] = []
         start = 1
         for end, served in zip(ends, self._served, strict=True):
-            name = self.engine.name if self.engine and served else ORIGINAL
+            name = self.engine.name if self.engine and served else self.itself
             if ranges and ranges[-1].engine == name:
                 start = ranges.pop().first
             ranges.append(EngineRange(start, end, name))

@@ -22,7 +22,8 @@ from hostkit.signing.errors import BadSignatureError
 from hostkit.signing.statement import SIGNATURE_FILE, digests
 
 if TYPE_CHECKING:
-    from api_host.models.model import Description, Model
+    from api_host.models.description import Description
+    from api_host.models.model import Model
 
 MLMODEL = "MLmodel"
 _log = structlog.get_logger("api_host.loader")
@@ -127,8 +128,11 @@ async def _fetch(files: RemoteFiles, folder: Path, *, pickles: bool) -> None:
     """What it takes to predict."""
     await files.download(MLMODEL, folder / MLMODEL, most=MOST_BYTES_OF_MLMODEL)
     description = await asyncio.to_thread(_describe, folder / MLMODEL)
-    description.check_format(pickles=pickles)
-    await files.download(description.file, folder / description.file)
+    flavor = description.flavor
+    flavor.check_format(pickles=pickles)
+    await files.download(flavor.file, folder / flavor.file)
+    for name in await asyncio.to_thread(flavor.further_files, folder):
+        await files.download(name, folder / name)
     if description.example is not None:
         await files.download(description.example, folder / description.example)
 
@@ -184,6 +188,6 @@ def _load(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: bo
 
 
 def _describe(path: Path) -> "Description":
-    from api_host.models.model import describe  # noqa: PLC0415 - see warm_up
+    from api_host.models.description import describe  # noqa: PLC0415 - see warm_up
 
     return describe(path.read_bytes())

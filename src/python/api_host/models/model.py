@@ -8,131 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
 import msgspec
 import numpy as np
 import pandas as pd
-import skops.io
-from skops.io.exceptions import UntrustedTypesFoundException
 
+from api_host.answers import TensorMetadata
 from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
 from api_host.errors import ApiError, ModelRefusedError
-from api_host.models import soundness
-from api_host.models.mapped import map_arrays
-from api_host.models.mlmodel import parse
+from api_host.models.description import DescribedSignature, describe
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
+from api_host.outputs import Outputs
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
 from api_host.schema import Signature, compile_signature
 from api_host.table import Natural, Table
 
-TRUSTED_TYPES = frozenset(
-    {
-        "numpy.dtype",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.gaussian_process.kernels.ConstantKernel",
-        "sklearn.gaussian_process.kernels.Product",
-        "sklearn.gaussian_process.kernels.RBF",
-        "sklearn.metrics._dist_metrics.EuclideanDistance64",
-        "sklearn.neighbors._kd_tree.KDTree",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.tree._tree.Tree",
-    }
-)
-"""Types of scikit-learn's own that hold data only, and that skops does not trust by itself."""
-
-
-PICKLES = ("pickle", "cloudpickle")
-"""MLflow's formats that run code."""
-
-
-class _SklearnFlavor(msgspec.Struct, frozen=True):
-    pickled_model: str
-    serialization_format: str = "pickle"
-    sklearn_version: str = ""
-
-
-class _PythonFunction(msgspec.Struct, frozen=True):
-    predict_fn: str = "predict"
-
-
-class _Flavors(msgspec.Struct, frozen=True):
-    sklearn: _SklearnFlavor | None = None
-    python_function: _PythonFunction = _PythonFunction()
-
-
-class _Signature(msgspec.Struct, frozen=True):
-    inputs: str | None = None
-    outputs: str | None = None
-    params: str | None = None
-
-
-class _Example(msgspec.Struct, frozen=True):
-    artifact_path: str
-    type: str = ""
-    pandas_orient: str | None = None
-
-
-class Description(msgspec.Struct, frozen=True):
-    """What the MLmodel file says of a model."""
-
-    flavors: _Flavors
-    signature: _Signature | None = None
-    saved_input_example_info: _Example | None = None
-
-    @property
-    def file(self) -> str:
-        """The name of the file that holds the model."""
-        flavor = self.flavors.sklearn
-        if flavor is None:
-            raise ModelRefusedError(
-                "it was not logged with mlflow.sklearn, and only scikit-learn models are served"
-            )
-        return _file_name(flavor.pickled_model)
-
-    @property
-    def is_pickle(self) -> bool:
-        """Whether the model's file runs code when it is loaded."""
-        flavor = self.flavors.sklearn
-        return flavor is not None and flavor.serialization_format != "skops"
-
-    def check_format(self, *, pickles: bool) -> None:
-        """Raises `ModelRefusedError` if its file may not be loaded."""
-        if not self.is_pickle or self.flavors.sklearn is None:
-            return
-        form = self.flavors.sklearn.serialization_format
-        if form not in PICKLES:
-            raise ModelRefusedError(f"its format is {form!r}, which this host does not know")
-        if not pickles:
-            raise ModelRefusedError(
-                f"its format is {form}, which runs code when it is loaded;"
-                " log it with serialization_format='skops', the default of mlflow.sklearn, or name"
-                " the model in MODEL_ALLOW_PICKLE if you trust all who can write it"
-            )
-
-    @property
-    def example(self) -> str | None:
-        """The name of the file with rows that the model can predict from."""
-        info = self.saved_input_example_info
-        if info is None or info.type != "dataframe" or info.pandas_orient != "split":
-            return None
-        return _file_name(info.artifact_path)
-
-
-def _file_name(name: str) -> str:
-    if name in ("", ".", "..") or "/" in name:
-        raise ModelRefusedError(f"its MLmodel file names {name!r}, which is not in its own folder")
-    return name
-
-
-def describe(text: bytes) -> Description:
-    """Reads an MLmodel file."""
-    try:
-        return msgspec.convert(parse(text), Description)
-    except msgspec.ValidationError as error:
-        raise ModelRefusedError(f"its MLmodel file cannot be understood: {error}") from None
+FUNCTIONS = (PREDICT, PREDICT_PROBA, "predict_log_proba")
 
 
 @dataclass(frozen=True)
@@ -158,6 +49,8 @@ class Model:
     `parameters`: what it says of the `params` of a request.
     `engines`: what predicts: itself, or a faster equivalent.
     `function`: of the estimator, which is what it predicts.
+    `flavor`, `platform`: its format, as MLflow and as v2 name it.
+    `tensors`: its outputs, if it names them itself; else only their signature is known.
     `classes`: what its probabilities are of, in their order; None if it has none.
     `probabilities`: makes the model that predicts them; None if it has none, or is that itself.
     """
@@ -170,6 +63,9 @@ class Model:
     engines: Engines
     parameters: Parameters = UNKNOWN
     function: str = PREDICT
+    flavor: str = "sklearn"
+    platform: str = "sklearn_skops"
+    tensors: list[TensorMetadata] | None = None
     classes: list[Any] | None = None
     probabilities: "ModelOfProbabilities | None" = None
 
@@ -209,19 +105,15 @@ def load(
 
 def _build(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: bool) -> Model:
     description = describe((folder / "MLmodel").read_bytes())
-    description.check_format(pickles=pickles)
-    path = folder / description.file
-    unpickles = description.is_pickle
-    estimator = _unpickle(path) if unpickles else _load(path, TRUSTED_TYPES.union(trusted))
-    soundness.check(estimator)
-    map_arrays(estimator, folder)
-    function = description.flavors.python_function.predict_fn
-    if function not in ("predict", "predict_proba", "predict_log_proba"):
+    flavor, function = description.flavor, description.function
+    flavor.check_format(pickles=pickles)
+    described = description.signature or DescribedSignature()
+    signature = compile_signature(described.inputs)
+    estimator = flavor.load(folder, trusted, signature)
+    if function not in FUNCTIONS:
         raise ModelRefusedError(f"its function is {function}, and predict is what is served")
     if not hasattr(estimator, function):
         raise ModelRefusedError(f"a {type(estimator).__name__} has no {function}")
-    described = description.signature or _Signature()
-    signature = compile_signature(described.inputs)
     example = _example(folder / description.example) if description.example else []
     trial = _try(getattr(estimator, function), signature, example) if example else None
     model = Model(
@@ -230,9 +122,13 @@ def _build(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: b
         _decoded(described.outputs),
         example,
         trial,
-        _engines(estimator, function, signature, example, wanted=compiles),
+        flavor.engines(estimator, signature)
+        or _engines(estimator, function, signature, example, wanted=compiles),
         compile_parameters(described.params),
         function,
+        flavor=flavor.name,
+        platform=flavor.platform,
+        tensors=getattr(estimator, "tensors", None),
     )
     if not hasattr(estimator, PREDICT_PROBA):
         return model
@@ -324,42 +220,17 @@ def _try(
 
 def _same(together: Any, alone: Any, rows: int) -> bool:
     """Whether the first rows got the same predictions as without the others."""
+    if isinstance(together, Outputs):
+        together, alone = ([*each.as_tensors().values()] for each in (together, alone))
     if isinstance(together, list):
         pairs = zip(together, alone, strict=True)
         return all(_same(all_of_it, part, rows) for all_of_it, part in pairs)
-    first, part = np.asarray(together)[:rows], np.asarray(alone)
+    first, part = np.atleast_1d(together)[:rows], np.asarray(alone)
     if first.shape != part.shape:
         return False
     if first.dtype.kind == "f":
         return bool(np.allclose(first, part, equal_nan=True))
     return np.array_equal(first, part)
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return cloudpickle.load(file)  # It runs whatever it holds: an operator named it.
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelRefusedError(f"its file {path.name} cannot be read: {error!r}") from error
-
-
-def _load(path: Path, trusted: Collection[str]) -> Any:
-    soundness.check_file(path)
-    try:
-        return skops.io.load(path, trusted=sorted(trusted))
-    except UntrustedTypesFoundException as error:
-        unknown = set(skops.io.get_untrusted_types(file=path)).difference(trusted)
-        names = ", ".join(sorted(unknown)) or str(error)
-        raise ModelRefusedError(
-            f"it holds {names}, which is not trusted; if you trust it, add it to"
-            " MODEL_TRUSTED_TYPES"
-        ) from None
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise ModelRefusedError(f"its file {path.name} cannot be read: {error!r}") from error
 
 
 def _decoded(text: str | None) -> Any:

@@ -11,6 +11,7 @@ from api_host.answers import TensorMetadata
 from api_host.bounds import Bounds
 from api_host.kinds import KINDS, Kind
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
+from api_host.outputs import Outputs
 from api_host.problems import (
     INVALID_INPUT,
     PREDICTION_FAILED,
@@ -45,11 +46,20 @@ def to_table(tensors: Sequence[Tensor], signature: Signature | None, bounds: Bou
 
 def to_arrays(predictions: Any) -> dict[str, NDArray[Any]]:
     """The outputs by name; scikit-learn gives a list where it predicts several things."""
+    if isinstance(predictions, Outputs):
+        return {name: _values_of(name, array) for name, array in predictions.as_tensors().items()}
     several = isinstance(predictions, list) and all(
         isinstance(each, np.ndarray) for each in predictions
     )
     arrays = predictions if several else [predictions]
     return {OUTPUT.format(index): np.asarray(array) for index, array in enumerate(arrays)}
+
+
+def _values_of(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """An output's array, if v2 has a type for its values. Raises `Problem`."""
+    if array.dtype.hasobject and not all(isinstance(each, str | bytes) for each in array.flat):
+        raise Problem(PREDICTION_FAILED, f"{name} is neither numbers nor texts: ask /v1")
+    return array
 
 
 def functions_of(outputs: Sequence[Wanted]) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from api_host.predictions import answer, find
 from hostkit import release
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-PLATFORM = "sklearn_skops"
 
 
 async def get_server(request: Request) -> Response:
@@ -66,7 +65,7 @@ def describe(host: Host, served: Served) -> ModelMetadata:
     return ModelMetadata(
         name,
         sorted(known, key=int),
-        PLATFORM,
+        model.platform,
         columns.describe_inputs(model.signature),
-        columns.describe_outputs(model.outputs),
+        model.tensors or columns.describe_outputs(model.outputs),
     )

@@ -1,0 +1,1 @@
+"""The formats that models are served in, each as MLflow writes it."""
