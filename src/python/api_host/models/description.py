@@ -6,6 +6,7 @@ from api_host.errors import ModelRefusedError
 from api_host.models.flavors.flavor import Flavor, plain_name
 from api_host.models.flavors.onnx import OnnxFlavor
 from api_host.models.flavors.sklearn import SklearnFlavor
+from api_host.models.flavors.xgboost import XgboostFlavor
 from api_host.models.mlmodel import parse
 
 
@@ -16,6 +17,7 @@ class _PythonFunction(msgspec.Struct, frozen=True):
 class _Flavors(msgspec.Struct, frozen=True):
     sklearn: SklearnFlavor | None = None
     onnx: OnnxFlavor | None = None
+    xgboost: XgboostFlavor | None = None
     python_function: _PythonFunction = _PythonFunction()
 
 
@@ -43,11 +45,12 @@ class Description(msgspec.Struct, frozen=True):
     @property
     def flavor(self) -> Flavor:
         """The format of the model. Raises `ModelRefusedError` if it is none that is served."""
-        found: Flavor | None = self.flavors.sklearn or self.flavors.onnx
+        flavors = self.flavors
+        found: Flavor | None = flavors.sklearn or flavors.onnx or flavors.xgboost
         if found is None:
             raise ModelRefusedError(
-                "it was logged with none of mlflow.sklearn and mlflow.onnx, and only models of"
-                " these are served"
+                "only models logged with mlflow.sklearn, mlflow.onnx or mlflow.xgboost are served;"
+                " one of another library can be exported to ONNX"
             )
         return found
 

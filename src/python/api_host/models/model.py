@@ -17,6 +17,7 @@ from api_host.compiled.compilation import compile_model
 from api_host.compiled.engines import Engines
 from api_host.errors import ApiError, ModelRefusedError
 from api_host.models.description import DescribedSignature, describe
+from api_host.models.flavors.flavor import Flavor
 from api_host.models.probabilities import PREDICT, PREDICT_PROBA
 from api_host.outputs import Outputs
 from api_host.parameters import UNKNOWN, Parameters, compile_parameters
@@ -122,7 +123,7 @@ def _build(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: b
         _decoded(described.outputs),
         example,
         trial,
-        flavor.engines(estimator, signature)
+        flavor.engines(estimator, function, signature)
         or _engines(estimator, function, signature, example, wanted=compiles),
         compile_parameters(described.params),
         function,
@@ -135,14 +136,16 @@ def _build(folder: Path, trusted: Collection[str], *, compiles: bool, pickles: b
     model = replace(model, classes=_classes(estimator))
     if function == PREDICT_PROBA:
         return model
-    return replace(model, probabilities=ModelOfProbabilities(model, estimator, compiles=compiles))
+    probabilities = ModelOfProbabilities(model, estimator, flavor, compiles=compiles)
+    return replace(model, probabilities=probabilities)
 
 
 class ModelOfProbabilities:
     """Makes a model that predicts the probabilities of the classes that another one predicts."""
 
-    def __init__(self, model: Model, estimator: Any, *, compiles: bool) -> None:
+    def __init__(self, model: Model, estimator: Any, flavor: Flavor, *, compiles: bool) -> None:
         self._model = replace(model, function=PREDICT_PROBA)
+        self._flavor = flavor
         self._estimator = estimator
         self._compiles = compiles
 
@@ -154,7 +157,8 @@ class ModelOfProbabilities:
     def compiled(self) -> Model:
         """It was tried on its example, and a faster equivalent was looked for: that takes time."""
         model, predict = self._model, self._estimator.predict_proba
-        engines = _engines(
+        of_flavor = self._flavor.engines(self._estimator, PREDICT_PROBA, model.signature)
+        engines = of_flavor or _engines(
             self._estimator,
             PREDICT_PROBA,
             model.signature,

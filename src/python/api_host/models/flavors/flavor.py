@@ -40,8 +40,11 @@ class Flavor(Protocol):
         `trusted`: types of the operator's own that a file of skops may hold.
         """
 
-    def engines(self, model: Any, signature: Signature | None) -> Engines | None:
-        """What predicts for a loaded model; None if a faster equivalent is to be looked for."""
+    def engines(self, model: Any, function: str, signature: Signature | None) -> Engines | None:
+        """What answers for a function of a loaded model.
+
+        None if a faster equivalent is to be looked for.
+        """
 
 
 def plain_name(name: str) -> str:

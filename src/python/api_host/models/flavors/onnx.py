@@ -53,7 +53,9 @@ class OnnxFlavor(msgspec.Struct, frozen=True):
         read_outline(path).check(folder)
         return open_model(path, signature)
 
-    def engines(self, model: "OnnxModel", signature: Signature | None) -> Engines:
+    def engines(
+        self, model: "OnnxModel", function: str, signature: Signature | None  # noqa: ARG002
+    ) -> Engines:
         """The runtime, whatever the rows are."""
         from api_host.models.flavors.onnx_model import engine_of  # noqa: PLC0415
 

@@ -86,7 +86,9 @@ class SklearnFlavor(msgspec.Struct, frozen=True):
         map_arrays(estimator, folder)
         return estimator
 
-    def engines(self, model: Any, signature: Signature | None) -> Engines | None:  # noqa: ARG002
+    def engines(
+        self, model: Any, function: str, signature: Signature | None  # noqa: ARG002
+    ) -> Engines | None:
         """An equivalent is to be looked for."""
         return None
 
