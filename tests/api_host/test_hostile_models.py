@@ -23,8 +23,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from api_host.errors import ModelRefusedError
 from api_host.models import soundness
-from api_host.models.mlmodel import parse
 from api_host.models.description import describe
+from api_host.models.mlmodel import parse
 from api_host.models.model import load
 from api_host.settings import ApiSettings
 from hostkit.errors import SettingsError
