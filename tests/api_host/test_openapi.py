@@ -177,9 +177,10 @@ async def test_where_callers_must_show_a_key_the_document_and_the_page_say_how(
         document = (await api.get("/openapi.json", headers=bearer(text))).json()
         assert document == make_document()
         page = unescape((await api.get("/docs", headers=bearer(text))).text)
-    assert document["components"]["securitySchemes"].keys() == {"bearer", "key"}
+    assert document["components"]["securitySchemes"].keys() == {"bearer", "key", "basic"}
     for path, methods in document["paths"].items():
-        (operation,) = methods.values()
+        ((method, operation),) = methods.items()
+        assert ({"basic": []} in operation["security"]) == (method == "get")
         assert ({} in operation["security"]) == (path in ("/", "/livez", "/readyz"))
         assert ("401" in operation["responses"]) == ({} not in operation["security"])
     assert '/v1/models \\\n  --header "Authorization: Bearer $API_KEY"' in page

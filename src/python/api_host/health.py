@@ -32,7 +32,8 @@ async def home(request: Request) -> Response:
     if Access.OPERATE not in caller_of(request).access:
         document = HostHealth(document.status, document.host)
     if "text/html" in request.headers.get("Accept", ""):
-        return HTMLResponse(page.render(document), headers={"Vary": "Accept"})
+        headers = {**page.headers(page.STYLE), "Vary": "Accept, Authorization"}
+        return HTMLResponse(page.render(document), headers=headers)
     return json_response(document, headers={"Vary": "Accept"})
 
 

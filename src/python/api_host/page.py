@@ -1,6 +1,8 @@
 """The page that a person sees at `/`: the same that the JSON says, with nothing from elsewhere."""
 
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from html import escape
 
 from api_host.answers import HostHealth, HostState
@@ -14,11 +16,34 @@ td, th { border-bottom: 1px solid #8884; padding: .3rem .6rem .3rem 0; text-alig
 :root { color-scheme: light dark }
 """
 
+LOG_IN = """<p>With a key for operators it says more. <a href="/docs">The page of the API</a> asks a
+browser for one, as the password of any user.</p>"""
+
+
+def headers(style: str, script: str | None = None) -> Mapping[str, str]:
+    """Headers of a page that has this style and script, and lets a browser take no others."""
+    script_source = _source(script) if script else "'none'"
+    policy = (
+        f"default-src 'none'; style-src {_source(style)}; script-src {script_source};"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return {
+        "Content-Security-Policy": policy,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _source(text: str) -> str:
+    """How a policy names what stands in the page itself."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
 
 def render(state: HostState | HostHealth) -> str:
     """The page that says how this host is."""
     if isinstance(state, HostHealth):
-        return _page(state, "<p>With a key for operators it says more.</p>")
+        return _page(state, LOG_IN)
     rows_of_models = (
         (model.name, model.version or "none", model.problem or "serves") for model in state.models
     )

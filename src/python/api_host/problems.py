@@ -119,6 +119,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     `mistakes`: what is wrong with the body, and where.
     `retry_after`: seconds after which the same request may succeed.
     `members`: further members of the document.
+    `further_headers`: those whose names `headers` has too.
     `next_row`: of a stream that ends here: the first row that was not answered.
     """
 
@@ -137,6 +138,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
         self.detail = detail
         self.mistakes = tuple(mistakes)
         self.headers = dict(headers or {})
+        self.further_headers: tuple[tuple[str, str], ...] = ()
         self.members = members
         self.next_row: int | None = None
         if retry_after is not None:
@@ -160,7 +162,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     def response(self, request_id: str | None = None, path: str = "") -> Response:
         """The HTTP response that says so to a request for `path`."""
         text = msgspec.json.encode(self.document(request_id, path))
-        return Response(text, self.kind.status, self.headers, media_type(path))
+        response = Response(text, self.kind.status, self.headers, media_type(path))
+        for name, value in self.further_headers:
+            # Fields of their own: not every browser looks behind the first challenge of one.
+            response.headers.append(name, value)
+        return response
 
 
 def is_v2(path: str) -> bool:

@@ -10,8 +10,9 @@ from api_host.auth import credentials
 from api_host.auth.caller import Caller
 from api_host.auth.guard import NOWHERE
 from api_host.auth.needs import Open, Way, ways
+from api_host.auth.refusals import BASIC_CHALLENGE, CHALLENGE
 from api_host.host import Host
-from api_host.problems import Problem
+from api_host.problems import UNAUTHENTICATED, Problem
 from hostkit import audit
 
 
@@ -39,7 +40,9 @@ class AuthLayer:
                 try:
                     state["caller"] = caller = await _caller(host, scope, way, stranger)
                     guard.allow(caller, way.need, way.model)
-                except Problem:
+                except Problem as problem:
+                    if problem.kind is UNAUTHENTICATED and _is_for_a_page(scope):
+                        problem.further_headers = ((CHALLENGE, BASIC_CHALLENGE),)
                     _note_refusal(scope, way)
                     await _count(host, scope)
                     raise
@@ -64,15 +67,22 @@ async def _caller(host: Host, scope: Scope, way: Way, stranger: Caller) -> Calle
     if way.need is Open.TO_ALL:
         # What probes a host is answered, whatever it shows.
         try:
-            shown = credentials.of_headers(scope["headers"])
+            shown = credentials.of_headers(scope["headers"], scope["method"])
             return (shown and guard.known(shown)) or stranger
         except Problem:
             return stranger
-    shown = credentials.of_headers(scope["headers"])
+    shown = credentials.of_headers(scope["headers"], scope["method"])
     if known := shown and guard.known(shown):
         return known
     async with host.limiter.refuse_guesses(address_of(scope)):
         return await guard.check(shown)
+
+
+def _is_for_a_page(scope: Scope) -> bool:
+    """Whether a browser asks for what it shows; programs see no challenge but theirs."""
+    return scope["method"] in credentials.READING and any(
+        name == b"accept" and b"text/html" in value for name, value in scope["headers"]
+    )
 
 
 async def _count(host: Host, scope: Scope) -> None:

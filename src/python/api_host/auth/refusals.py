@@ -8,6 +8,9 @@ from api_host.problems import FORBIDDEN, UNAUTHENTICATED, Problem
 
 REALM = "api-host"
 CHALLENGE = "WWW-Authenticate"
+BASIC_CHALLENGE = f'Basic realm="{REALM}", charset="UTF-8"'
+"""Makes a browser ask its user: the password is a key or a token."""
+
 HOW = "send a key or a token as 'Authorization: Bearer ...', or a key as 'X-API-Key: ...'"
 
 
@@ -16,6 +19,7 @@ class Reason(StrEnum):
 
     NOTHING_SHOWN = "nothing-shown"
     SEVERAL = "several-shown"
+    BASIC = "basic"
     UNKNOWN_KEY = "unknown-key"
     EXPIRED = "expired"
     BAD_TOKEN = "bad-token"  # noqa: S105

@@ -13,7 +13,7 @@ from api_host import page
 
 Json: TypeAlias = Mapping[str, Any]
 
-STYLE = """
+STYLE = page.STYLE + """
 h2 { border-bottom: 1px solid #8884; margin-top: 3rem }
 h3 { font-size: 1.05rem; margin: 2.5rem 0 .5rem }
 h4 { margin: 1rem 0 .3rem }
@@ -36,13 +36,16 @@ FIELD = f"""<p><label>Key: <input id="key" type="password" size="40" autocomplet
 spellcheck="false"></label> The commands below have it then, in place of <code>{KEY}</code>, and
 nothing else does: it leaves this page with what you copy only.</p>"""
 
-SCRIPT = f"""<script>
+SCRIPT = f"""
 const commands = [...document.querySelectorAll("pre code")].map(code => [code, code.textContent]);
 document.getElementById("key").addEventListener("input", event => {{
   const key = event.target.value.trim().replace(/[^A-Za-z0-9._-]/g, "") || "{KEY}";
   for (const [code, text] of commands) code.textContent = text.replaceAll("{KEY}", key);
 }});
-</script>"""
+"""
+
+HEADERS = page.headers(STYLE, SCRIPT)
+"""Of the page: nothing in it runs but what is above."""
 
 
 def render(document: Json, base: str) -> str:
@@ -57,7 +60,7 @@ def render(document: Json, base: str) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{escape(info["title"])}</title>
-<style>{page.STYLE}{STYLE}</style>
+<style>{STYLE}</style>
 <h1>{escape(info["title"])} <span>{escape(info["version"])}</span></h1>
 <p>{_words(info["description"])}</p>
 <p>For programs, the same is at <a href="/openapi.json">/openapi.json</a> (OpenAPI 3.1).
@@ -67,7 +70,7 @@ def render(document: Json, base: str) -> str:
 {"".join(_group(document, tag, base) for tag in tags)}
 <h2 id="types">Types</h2>
 {"".join(_component(name, schema) for name, schema in document["components"]["schemas"].items())}
-{SCRIPT if auth else ""}
+{f"<script>{SCRIPT}</script>" if auth else ""}
 </html>
 """
 

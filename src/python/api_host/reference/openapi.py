@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from api_host import answers, problems, questions
+from api_host.auth.credentials import READING
 from api_host.auth.needs import NEEDS, Open
 from api_host.auth.refusals import CHALLENGE
 from api_host.documents import json_response
@@ -62,6 +63,12 @@ SCHEMES: Mapping[str, Json] = {
         "name": "X-API-Key",
         "description": "A key of this host.",
     },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "For browsers, with GET and HEAD only: the password is a key or a token, the"
+        " user may be anything or nothing.",
+    },
 }
 
 _ATTRIBUTE = re.compile(r"^((?:`\w+`(?:, )?)+): (.+(?:\n(?!`).+)*)", re.MULTILINE)
@@ -77,7 +84,8 @@ async def get_docs(request: Request) -> Response:
     """`GET /docs`."""
     host = host_of(request)
     base = host.settings.api_public_url or str(request.base_url)
-    return HTMLResponse(docs_page.render(document_of(host, catalog_of(request)), base.rstrip("/")))
+    text = docs_page.render(document_of(host, catalog_of(request)), base.rstrip("/"))
+    return HTMLResponse(text, headers=docs_page.HEADERS)
 
 
 def document_of(host: Host, catalog: Catalog) -> Json:
@@ -137,7 +145,7 @@ def _operation(operation: Operation, group: Group, auth: bool) -> Json:
         },
     }
     if auth:
-        found["security"] = _security(operation.path)
+        found["security"] = _security(operation)
     if operation.about:
         found["description"] = operation.about
     if operation.takes:
@@ -148,9 +156,10 @@ def _operation(operation: Operation, group: Group, auth: bool) -> Json:
     return found
 
 
-def _security(path: str) -> list[Json]:
-    shown: list[Json] = [{name: []} for name in SCHEMES]
-    return [{}, *shown] if NEEDS[path] is Open.TO_ALL else shown
+def _security(operation: Operation) -> list[Json]:
+    names = [name for name in SCHEMES if name != "basic" or operation.method in READING]
+    shown: list[Json] = [{name: []} for name in names]
+    return [{}, *shown] if NEEDS[operation.path] is Open.TO_ALL else shown
 
 
 def _parameter(parameter: Parameter) -> Json:
