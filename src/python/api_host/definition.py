@@ -4,14 +4,22 @@ from api_host.auth import keys
 from api_host.auth.keys import SpoiledKeysError
 from api_host.links import walks
 from api_host.settings import ApiSettings
-from hostkit.definition import Contents, Definition, Entrance
+from hostkit.definition import Contents, Definition, Entrance, OwnFile
 from hostkit.settings import Loaded
 
 SECONDS_TO_ANSWER = 5.0
 
 
-def _contents(_: Loaded[ApiSettings]) -> Contents:
-    return Contents()  # The models on its disk are copies: it downloads them again.
+KEYS_ARE_BACK = (
+    "The API keys are those of the backup: any that was revoked or rotated since is accepted again,"
+    " and any that was added since is not. Look at 'sudo api-host keys list', and revoke what must"
+    " not come back."
+)
+
+
+def _contents(loaded: Loaded[ApiSettings]) -> Contents:
+    # The models on its disk are copies: it downloads them again.
+    return Contents(files={"keys.json": OwnFile(loaded.settings.api_keys_file, KEYS_ARE_BACK)})
 
 
 def _entrance(loaded: Loaded[ApiSettings]) -> Entrance:

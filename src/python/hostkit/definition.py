@@ -13,15 +13,29 @@ from hostkit.settings import Loaded, Settings
 
 
 @dataclass(frozen=True)
+class OwnFile:
+    """A file beside the settings that the host's own commands write, and no secret is in.
+
+    `path`: where it is; it need not be there.
+    `once_restored`: what whoever has put back an older one must know of it.
+    """
+
+    path: Path
+    once_restored: str
+
+
+@dataclass(frozen=True)
 class Contents:
     """What a host keeps, and a backup must hold.
 
     `database`: its URL as SQLAlchemy writes it, `sqlite:////PATH` or `postgresql...://`, if any.
     `folders`: the folders that belong to it, by the name that they have in a backup.
+    `files`: the files that belong to its settings, by the name that they have there.
     """
 
     database: str | None = None
     folders: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, OwnFile] = field(default_factory=dict)
 
 
 def _packed_unit_files() -> Traversable:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hostkit.definition import Contents, Definition, Entrance
+from hostkit.definition import Contents, Definition, Entrance, OwnFile
 from hostkit.server.layout import Layout
 from hostkit.settings import Loaded, Settings, load
 
@@ -20,6 +20,7 @@ class TestSettings(Settings):
 
     database: str
     artifacts: Path
+    people: Path
 
 
 DEFINITION = Definition(
@@ -27,7 +28,9 @@ DEFINITION = Definition(
     distributions=("pytest",),
     unit="test-host.service",
     contents=lambda loaded: Contents(
-        loaded.settings.database, {"artifacts": loaded.settings.artifacts}
+        loaded.settings.database,
+        {"artifacts": loaded.settings.artifacts},
+        {"people.json": OwnFile(loaded.settings.people, "Those who left are back.")},
     ),
     entrance=lambda _: Entrance(None, "URL", "127.0.0.1", 1, None, 1),
 )
@@ -46,7 +49,9 @@ class Host:
         host = cls(root, url or f"sqlite:///{root}/var/lib/test-host/test.db")
         host.artifacts.mkdir(parents=True)
         host.layout.configuration.mkdir(parents=True)
-        host.layout.env_file.write_text(f"DATABASE={host.url}\nARTIFACTS={host.artifacts}\n")
+        host.layout.env_file.write_text(
+            f"DATABASE={host.url}\nARTIFACTS={host.artifacts}\nPEOPLE={host.people}\n"
+        )
         host.layout.env_file.chmod(0o640)
         return host
 
@@ -59,6 +64,11 @@ class Host:
     def artifacts(self) -> Path:
         """Its folder."""
         return self.layout.state / "artifacts"
+
+    @property
+    def people(self) -> Path:
+        """Its file beside the settings."""
+        return self.layout.configuration / "people.json"
 
     @property
     def database(self) -> Path:

@@ -14,6 +14,7 @@ from hostkit.cli import HostGroup
 from hostkit.errors import HostError
 from hostkit.server import backup, backup_cli, manifest, restore
 from hostkit.server.backup import Backup
+from hostkit.server.identity import Identity
 from hostkit.server.layout import Layout
 from hostkit.server.manifest import DamagedBackupError
 from hostkit.server.postgresql import Postgresql
@@ -68,6 +69,48 @@ def test_all_is_as_it_was_and_what_was_there_is_kept(host: Host) -> None:
     assert tree(Path(done["artifacts"].kept)) == {"1": None, "2": None}
     with closing(sqlite3.connect(done["database"].kept)) as kept:
         assert kept.execute("SELECT text FROM runs").fetchall() == [("after",)]
+
+
+def test_a_file_beside_the_settings_comes_back_with_its_mode_and_a_warning(host: Host) -> None:
+    host.people.write_text("alice, bob")
+    host.people.chmod(0o640)
+    made = create(host)
+    assert (made.folder / "people.json").read_text() == "alice, bob"
+    host.people.write_text("alice")
+    host.people.chmod(0o600)
+    done = {item.what: item for item in put_back(host, made)}["people.json"]
+    assert (done.where, done.note) == (str(host.people), "Those who left are back.")
+    assert host.people.read_text() == "alice, bob"
+    assert stat.S_IMODE(host.people.stat().st_mode) == 0o640
+    assert Path(done.kept).read_text() == "alice"
+
+
+def test_a_file_beside_the_settings_stays_where_they_do_or_where_the_backup_has_none(
+    host: Host,
+) -> None:
+    without = create(host)
+    host.people.write_text("alice, bob")
+    made = create(host)
+    host.people.write_text("alice")
+    put_back(host, made, all_of_it=False)
+    put_back(host, without)
+    assert host.people.read_text() == "alice"
+
+
+def test_a_file_beside_the_settings_is_the_operators_on_a_new_machine(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        lack("only root gives files to others")
+    host.people.write_text("alice")
+    made = create(host)
+    host.people.unlink()
+    monkeypatch.setattr(Identity, "of_host", lambda _: Identity(12345, 12345))
+    restore.restore(
+        DEFINITION, host.loaded, host.layout, made, database=False, folders=False, settings=True
+    )
+    state = host.people.stat()
+    assert (state.st_uid, state.st_gid) == (0, 12345)
 
 
 def test_one_restore_after_another_keeps_what_each_found(host: Host) -> None:

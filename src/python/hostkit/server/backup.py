@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from hostkit import release
-from hostkit.definition import Definition
+from hostkit.definition import Contents, Definition
 from hostkit.errors import HostError
 from hostkit.server import manifest as manifests
 from hostkit.server.databases import Database, database_of
@@ -135,12 +136,17 @@ class _Work:
     identity: Identity
     progress: Progress
 
+    @cached_property
+    def contents(self) -> Contents:
+        """What the host keeps."""
+        return self.definition.contents(self.loaded)
+
     def fill(
         self, half: Path, with_folders: bool, with_credentials: bool, upgrade: Upgrade | None
     ) -> Manifest:
-        contents = self.definition.contents(self.loaded)
-        folders = dict(contents.folders) if with_folders else {}
-        database = database_of(contents.database) if contents.database else None
+        folders = dict(self.contents.folders) if with_folders else {}
+        url = self.contents.database
+        database = database_of(url) if url else None
         before = _latest(half.parent, self.definition.name) if with_folders else None
         linked: set[str] = set()
         with self.identity.acting():
@@ -216,6 +222,7 @@ class _Work:
 
     def _copy_settings(self, half: Path) -> Entries:
         sources = {ENV: self.env_file, RELEASE: self.layout.current / RELEASE}
+        sources |= {name: file.path for name, file in self.contents.files.items()}
         return {
             name: copy_file(source.resolve(), half / name)
             for name, source in sources.items()

@@ -85,7 +85,9 @@ def add_backup_commands(group: click.Group, definition: Definition) -> None:
     @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
     @click.option("--database-only", is_flag=True, help="Leave folders and settings as they are.")
     @click.option(
-        "--keep-settings", is_flag=True, help="Leave the env file and the credentials as they are."
+        "--keep-settings",
+        is_flag=True,
+        help="Leave the env file, the credentials and API keys as they are.",
     )
     @click.option("--restart", is_flag=True, help="Stop the host before and start it afterwards.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -255,5 +257,7 @@ def _tell_restored(definition: Definition, done: tuple[Restored, ...], *, restar
     for item in done:
         kept = f"; the one before is {item.kept}" if item.kept else ""
         click.echo(f"Restored {item.what}: {item.where}{kept}.")
+        if item.note:
+            click.echo(item.note)
     if not restart:
         click.echo(f"Start the host by 'systemctl start {definition.unit}'.")

@@ -27,14 +27,16 @@ _STAMP = "%Y%m%dT%H%M%S.%fZ"
 class Restored:
     """One thing that was put back.
 
-    `what`: "database", "settings", "credentials", or the name of a folder.
+    `what`: "database", "settings", "credentials", or the name of a folder or a file.
     `where`: its place.
     `kept`: where that is which was there before; empty if there was nothing.
+    `note`: what to know of it now; empty if nothing.
     """
 
     what: str
     where: str
     kept: str
+    note: str = ""
 
 
 def open_backup(
@@ -67,7 +69,7 @@ def restore(
     `loaded`: the settings that say where things go.
     `backup`: as `open_backup` returns it.
     `env_file`: where the settings go, if not where `layout` says.
-    `settings`: the env file and the credentials.
+    `settings`: the env file, the credentials and the files that belong to them.
     """
     work = _Work(
         definition,
@@ -131,14 +133,17 @@ class _Work:
                 yield Restored(name, str(targets[name]), self._replace(source, targets[name]))
 
     def settings(self) -> Iterator[Restored]:
+        files = self.definition.contents(self.loaded).files
         for name, target in {
             ENV: self.env_file,
             CREDENTIALS: self.layout.credentials,
+            **{name: file.path for name, file in files.items()},
         }.items():
             source = self.backup.folder / name
             if source.exists():
                 what = "settings" if name == ENV else name
-                yield Restored(what, str(target), self._replace(source, target))
+                note = files[name].once_restored if name in files else ""
+                yield Restored(what, str(target), self._replace(source, target), note)
 
     def _replace(self, source: Path, target: Path) -> str:
         make_folder(target.parent, Identity.of_host(self.definition.name))
@@ -159,6 +164,7 @@ class _Work:
         identity = Identity.of_host(self.definition.name)
         if target == self.layout.credentials:
             return Identity(0, 0)
-        if target == self.env_file and os.geteuid() == 0:
+        files = self.definition.contents(self.loaded).files.values()
+        if target in (self.env_file, *(file.path for file in files)) and os.geteuid() == 0:
             return Identity(0, identity.group)
         return identity
