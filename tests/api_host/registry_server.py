@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +36,7 @@ class RegistryServer:
     `status`: what everything answers, if set.
     `account`: the Authorization that everything but the health wants, if set.
     `cut`: whether downloads of model files break off in the middle.
+    `endless`: whether model files have no length and no end; `sent`: how much of them was sent.
     `half_sent`, `go_on`: a download waits between the two, if `pause` is set.
     """
 
@@ -46,6 +47,8 @@ class RegistryServer:
         self.account: str | None = None
         self.cut = False
         self.pause = False
+        self.endless = False
+        self.sent = 0
         self.half_sent = Event()
         self.go_on = Event()
         self.port = 0
@@ -133,6 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         except (KeyError, FileNotFoundError):
             self._send(404, b"")
             return
+        if self.state.endless and file.startswith("model."):
+            self._send_without_end(content)
+            return
         if not file.startswith("model.") or not (self.state.cut or self.state.pause):
             self._send(200, content)
             return
@@ -146,6 +152,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[len(content) // 2 :])
         else:
             self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send_without_end(self, content: bytes) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):  # As soon as nobody reads any more.
+            while self.state.endless:
+                self.wfile.write(content)
+                self.state.sent += len(content)
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)

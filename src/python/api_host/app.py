@@ -155,7 +155,7 @@ async def _running(settings: ApiSettings, tls: ClientTls, trust: Trust) -> Async
         probabilities = Probabilities()
         stack.push_async_callback(probabilities.stop)
         catalog = Catalog()
-        registry = Registry(mlflow)
+        registry = Registry(mlflow, most_bytes=settings.model_max_bytes or None)
         store = Store.of(settings)
         loader = Loader(
             registry,

@@ -6,6 +6,7 @@ HostError
     ├── NotRegisteredError    MLflow has no such model, version or alias
     ├── ModelRefusedError     a model that this host does not load: it needs another model
     │   └── ModelNotTrustedError  it is not what a trusted key has signed
+    ├── NoRoomError           this host's disk has no room for a model: try again later
     ├── AirflowAwayError      Airflow does not answer, or refuses us: try again later
     └── AirflowRefusedError   Airflow does not take what the caller asks for
 """
@@ -31,6 +32,10 @@ class ModelRefusedError(ApiError):
 
 class ModelNotTrustedError(ModelRefusedError):
     """A model whose files are not what a trusted key has signed."""
+
+
+class NoRoomError(ApiError):
+    """The disk of this host is too full for a model; nothing is wrong with the model."""
 
 
 class AirflowAwayError(ApiError):

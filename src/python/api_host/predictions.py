@@ -24,7 +24,12 @@ from api_host.answers import (
 from api_host.auth.caller import Access, caller_of
 from api_host.bodies import read_body
 from api_host.documents import JSON, json_response
-from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
+from api_host.errors import (
+    ModelRefusedError,
+    NoRoomError,
+    NotRegisteredError,
+    RegistryAwayError,
+)
 from api_host.host import Host, catalog_of, host_of
 from api_host.lanes import Lane
 from api_host.models.catalog import Catalog, Served
@@ -183,6 +188,9 @@ async def _extra(host: Host, name: str, version: str) -> Served:
         raise Problem(UNKNOWN_MODEL, f"the registry has no version {version} of {name}") from None
     except ModelRefusedError as error:
         raise Problem(MODEL_REFUSED, f"{name} version {version} is not served: {error}") from None
+    except NoRoomError as error:
+        detail = f"{name} version {version} is not here yet: {error}"
+        raise Problem(NO_MODEL, detail, retry_after=RETRY_SECONDS) from None
     except RegistryAwayError as error:
         raise Problem(REGISTRY_AWAY, str(error), retry_after=RETRY_SECONDS) from None
 

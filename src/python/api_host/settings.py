@@ -26,6 +26,7 @@ from hostkit.settings import WITH_COMMAS, Settings
 
 KIBIBYTE = 1024
 MEBIBYTE = 1024 * KIBIBYTE
+GIBIBYTE = 1024 * MEBIBYTE
 
 MOST_DEPTH = 500
 """Python itself cannot follow much more."""
@@ -193,6 +194,11 @@ class ApiSettings(Settings):
         default="yes",
         description="Whether a faster equivalent answers for a model, where it is proven equal.",
         examples=["no"],
+    )
+    model_max_bytes: NonNegativeInt | None = Field(
+        default=4 * GIBIBYTE,
+        description="Most bytes of all files of a model version together; empty or 0: any.",
+        examples=["4294967296"],
     )
     model_extra_versions: PositiveInt = Field(
         default=4,

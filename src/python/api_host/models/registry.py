@@ -13,6 +13,7 @@ import msgspec
 from api_host import peers
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.models.lineage import DatasetInput, Run, read_run
+from api_host.models.room import Room
 
 PAGE_SIZE = "1000"
 MOST_PAGES = 100
@@ -143,10 +144,12 @@ class Registry:
     """A client of one MLflow server.
 
     `client`: whose base URL is the tracking URI.
+    `most_bytes`: how many bytes the files of a version may have together; None: any.
     """
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, most_bytes: int | None = None) -> None:
         self._client = client
+        self._most_bytes = most_bytes
 
     async def models(self) -> dict[str, RegisteredModel]:
         """Every registered model, by name."""
@@ -200,7 +203,7 @@ class Registry:
                 f"its files are at {answer.artifact_uri}, and only files that the registry itself"
                 " serves are loaded: start MLflow with --serve-artifacts and register it again"
             )
-        return RemoteFiles(self, self._client, uri.path.strip("/"))
+        return RemoteFiles(self, self._client, uri.path.strip("/"), Room(self._most_bytes))
 
     async def names_in(self, folder: str) -> tuple[list[str], list[str]]:
         """The names of the files in an artifact folder, and those of its folders."""
@@ -227,12 +230,18 @@ class Registry:
 
 
 class RemoteFiles:
-    """The artifact folder of one model version."""
+    """The artifact folder of one model version.
 
-    def __init__(self, registry: Registry, client: httpx.AsyncClient, root: str) -> None:
+    `room`: that all its files take up together.
+    """
+
+    def __init__(
+        self, registry: Registry, client: httpx.AsyncClient, root: str, room: Room
+    ) -> None:
         self._registry = registry
         self._client = client
         self._root = root
+        self._room = room
 
     async def names(self) -> list[str]:
         """The paths of all files."""
@@ -256,11 +265,19 @@ class RemoteFiles:
         url = f"{ARTIFACTS}/{quote(f'{self._root}/{name}')}"
         async with _translated(self._client), self._client.stream("GET", url) as response:
             _check(response)
+            self._room.check(destination.parent, _announced(response))
             with destination.open("wb") as file:
                 async for chunk in response.aiter_bytes():
+                    self._room.take(destination.parent, len(chunk))
                     file.write(chunk)
                     if most is not None and file.tell() > most:
                         raise ModelRefusedError(f"its file {name} has more than {most} bytes")
+
+
+def _announced(response: httpx.Response) -> int:
+    """How many bytes a server says that it will send; it need not be true."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def _check(response: httpx.Response) -> None:
