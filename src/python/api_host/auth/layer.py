@@ -7,11 +7,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api_host.auth import credentials
-from api_host.auth.caller import Caller
+from api_host.auth.caller import Access, Caller
 from api_host.auth.guard import NOWHERE
 from api_host.auth.needs import Open, Way, ways
 from api_host.auth.refusals import BASIC_CHALLENGE, CHALLENGE
-from api_host.host import Host
+from api_host.host import Host, host_of
 from api_host.problems import UNAUTHENTICATED, Problem
 from hostkit import audit
 
@@ -53,6 +53,19 @@ def address_of(scope: Scope) -> str:
     """The address that a request comes from."""
     client = scope["client"]
     return client[0] if client else NOWHERE
+
+
+async def check_again(request: Request, model: str) -> None:
+    """Returns if whoever asked this may still ask that model. Raises `Problem`.
+
+    For requests that last: a key may be revoked meanwhile, and a token end.
+    """
+    guard = host_of(request).guard
+    if not guard.is_on:
+        return
+    shown = credentials.of_headers(request.scope["headers"], request.method)
+    caller = (shown and guard.known(shown)) or await guard.check(shown)
+    guard.allow(caller, Access.PREDICT, model)
 
 
 def note_change(request: Request, action: str, on: str, *, allowed: bool = True) -> None:

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from api_host import metrics
 from api_host.arrow.reader import ARROW, BatchReader
 from api_host.arrow.writer import BatchWriter
+from api_host.auth.layer import check_again
 from api_host.bodies import check_encoding
 from api_host.bounds import Bounds
 from api_host.host import Host, host_of
@@ -130,6 +131,7 @@ class StreamOfPredictions(Response):
         reader: Reader = _READERS[self._form](feed, signature, self._limits)
         async for chunk in reader.chunks():
             await self._visit.wait_for_rows(len(chunk))
+            await check_again(self._request, self._served.version.name)
             outcomes = await self._outcomes(chunk)
             piece = await self._in_thread(self._writer.records, self._row, outcomes)
             self._row += len(chunk)
