@@ -163,7 +163,7 @@ async def test_wrong_passwords_are_guesses(locked: ApiSettings, boss: str, start
             assert answer.status_code == 401
             assert "Basic" in answer.headers["WWW-Authenticate"]
         assert (await api.get("/docs", headers=basic("admin"))).status_code == 429
-        # A window of a browser that shows nothing yet is no guess, nor is who is known.
+        # Who is known is not held up by what others guess at the same address.
         assert (await api.get("/docs", headers=basic(boss))).is_success
 
 

@@ -1,5 +1,6 @@
 """What the files of one model version may take up on this host's disk."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -31,11 +32,12 @@ class Room:
                 f"its files have more than {self._most} bytes together, which MODEL_MAX_BYTES"
                 " allows: make it smaller, or that setting larger"
             )
-        free = shutil.disk_usage(folder).free
-        if more + STAYS_FREE_BYTES > free:
+        if more + STAYS_FREE_BYTES > shutil.disk_usage(folder).free:
+            # The same as long as nothing changes: what is new is logged.
+            size = math.ceil((self._taken + more) / MEBIBYTE)
             raise NoRoomError(
-                f"its next {more} bytes do not fit on the disk of {folder.parent}, which has"
-                f" {free} bytes, of which {STAYS_FREE_BYTES} must stay free: make room there"
+                f"its files have {size} MiB or more, and do not fit on the disk of {folder.parent},"
+                f" where {STAYS_FREE_BYTES // MEBIBYTE} MiB must stay free: make room there"
             )
 
     def take(self, folder: Path, more: int) -> None:
