@@ -1,17 +1,12 @@
 """How many requests each caller has in all workers, and no longer in one that was killed."""
 
-import fcntl
-import os
 import struct
-from contextlib import suppress
 from pathlib import Path
 
 import lmdb
 
-from api_host.rates.storage import CountsError, record_name
-
-MOST_PLACES = 1024
-"""Enough for all workers, and for those that take their place."""
+from api_host.rates.storage import record_name
+from api_host.workers.places import Places
 
 
 class Presence:
@@ -26,13 +21,14 @@ class Presence:
     def __init__(self, counts: lmdb.Environment, folder: Path) -> None:
         self._counts = counts
         self._inside = counts.open_db(b"inside")
-        self._folder = folder
-        self._place, self._lock = self._take_place()
+        self._places = Places(folder)
+        self._held = self._places.take()
+        self._place = self._held.number
         self._forget_predecessor()
 
     def close(self) -> None:
         """Gives the place away."""
-        os.close(self._lock)
+        self._held.leave()
 
     def enter(self, caller: str, most: int) -> int:
         """Counts a request; gives how many more there may be, or -1: it may not be."""
@@ -56,36 +52,8 @@ class Presence:
             places[self._place] = places.get(self._place, 0) - 1
             _put(counts, name, places)
 
-    def _take_place(self) -> tuple[int, int]:
-        try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for place in range(MOST_PLACES):
-                file = os.open(self._folder / str(place), os.O_RDWR | os.O_CREAT, 0o600)
-                with suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return place, file
-                os.close(file)
-        except OSError as error:
-            raise CountsError(
-                f"{self._folder} cannot be written ({error.strerror}): see that this user may"
-            ) from None
-        raise CountsError(f"{self._folder} has {MOST_PLACES} places, and all are taken")
-
-    def _is_held(self, place: int) -> bool:
-        if place == self._place:
-            return True
-        try:
-            file = os.open(self._folder / str(place), os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        else:
-            return False
-        finally:
-            os.close(file)
+    def _is_held(self, number: int) -> bool:
+        return number == self._place or self._places.is_held(number)
 
     def _forget_predecessor(self) -> None:
         with self._counts.begin(self._inside, write=True) as counts:

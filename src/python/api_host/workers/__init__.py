@@ -1,0 +1,1 @@
+"""What the processes that predict on this host tell together."""
