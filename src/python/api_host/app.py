@@ -15,11 +15,13 @@ from contextlib import (
 
 import httpx
 import structlog
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from api_host import health, predictions, trainings
+from api_host import health, metrics, predictions, trainings
 from api_host.access import AccessMiddleware
 from api_host.airflow_client import AirflowClient
 from api_host.auth.guard import Guard
@@ -27,7 +29,6 @@ from api_host.auth.layer import AuthLayer
 from api_host.host import Host
 from api_host.lanes import Lanes
 from api_host.links import Links, links_of
-from api_host.metrics import metrics
 from api_host.models.catalog import Catalog
 from api_host.models.extras import Extras
 from api_host.models.follower import Follower
@@ -72,7 +73,7 @@ ROUTES = (
     Route("/", health.home),
     Route("/livez", health.livez),
     Route("/readyz", health.readyz),
-    Route("/metrics", metrics),
+    Route("/metrics", metrics.metrics),
     Route("/openapi.json", openapi.get_openapi),
     Route("/docs", openapi.get_docs),
     Route("/ping", health.ping),
@@ -107,10 +108,13 @@ class _Application(Starlette):
         return AccessMiddleware(known, self.proxies)
 
 
-def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Starlette:
+def create_app(
+    settings: ApiSettings, grpc: socket.socket | None = None, shown: Collector = REGISTRY
+) -> Starlette:
     """The application of a host with these settings. Raises `HostError`.
 
     `grpc`: listens for gRPC; None: nobody does.
+    `shown`: by `/metrics`.
     """
     tls = ClientTls(settings.ssl_cert_file, settings.tls_certificate_file)
     trust = Trust.of(settings)
@@ -125,6 +129,7 @@ def create_app(settings: ApiSettings, grpc: socket.socket | None = None) -> Star
 
     app = _Application(routes=ROUTES, lifespan=lifespan)
     app.proxies = Proxies(settings.forwarded_allow_ips)
+    app.state.metrics = shown
     app.router.redirect_slashes = False  # A path is right, or it is a problem.
     return app
 

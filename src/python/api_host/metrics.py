@@ -1,6 +1,9 @@
 """What Prometheus may ask this host."""
 
+import hashlib
+import shutil
 from functools import lru_cache
+from pathlib import Path
 
 from prometheus_client import (
     REGISTRY,
@@ -9,13 +12,20 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api_host.models.registry import ModelVersion
+from api_host.settings import ApiSettings
+from api_host.workers.counts import Counts
+from api_host.workers.together import Workers
 from hostkit.tls import expiry
+
+_COUNTS = Counts()
+values.ValueClass = _COUNTS.value
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -66,7 +76,12 @@ NOT_TRUSTED = Gauge(
     ("model",),
 )
 LINKS = Gauge("tripod_api_link_up", "1 while the other server is well.", ("link",))
-CERTIFICATES = Gauge(expiry.METRIC, expiry.METRIC_HELP, ("setting",))
+# Whoever is asked reads the files: no worker tells the others.
+CERTIFICATES = Gauge(expiry.METRIC, expiry.METRIC_HELP, ("setting",), registry=None)
+
+_COUNTED = tuple(each for each in (*globals().values(),) if isinstance(each, Counter | Histogram))
+_LOWEST = frozenset({"tripod_api_rates_shared", "tripod_api_link_up"})
+"""Gauges that tell the worst where the lowest of all workers' is shown."""
 
 
 # A look-up of labels costs more than the count itself.
@@ -94,8 +109,24 @@ def note_swap(version: ModelVersion, before: ModelVersion | None) -> None:
     SWAPS.labels(version.name).inc()
 
 
+def share(settings: ApiSettings) -> Workers | None:
+    """Counts together with the other workers from now on; None: there are none.
+
+    Raises `HostError`.
+    """
+    folder = settings.metrics_folder
+    if settings.api_workers == 1:
+        # Of when there were several: what was counted then would come back with the next one.
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    edition = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return Workers(folder, edition, _COUNTS, _COUNTED, _LOWEST)
+
+
 async def metrics(request: Request) -> Response:
     """`GET /metrics`."""
+    CERTIFICATES.clear()
     for variable, end in expiry.ends(expiry.files_of(request.app.state.host.settings)):
         CERTIFICATES.labels(variable).set(end)
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    page = generate_latest(request.app.state.metrics) + generate_latest(CERTIFICATES)
+    return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)

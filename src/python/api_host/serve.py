@@ -16,14 +16,16 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config
 from hypercorn.logging import Logger
 from hypercorn.typing import ASGIFramework
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 
-from api_host import health
+from api_host import health, metrics
 from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.http.connections import look_after_connections
 from api_host.http.heads import Heads
 from api_host.http.pace import Pace
 from api_host.settings import ApiSettings
+from api_host.workers.together import Workers
 from hostkit import pulse
 from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
@@ -71,7 +73,8 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     _make_state_directory(settings)
     listener = listening_socket(settings)
     grpc = grpc_socket(settings)
-    app = create_app(settings, grpc)
+    workers = metrics.share(settings)
+    app = create_app(settings, grpc, workers or REGISTRY)
     departure = Departure(app, lambda: _check_again(listener, grpc, read_again()))
     config = server_config(settings, listener)
     look_after_connections(
@@ -81,12 +84,14 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
         Heads(settings.api_max_headers, settings.api_max_header_bytes),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(app, departure, config))
+        runner.run(_serve(app, departure, config, workers))
     if departure.reason is Reason.RELOAD:
         become_anew([listener, grpc] if grpc else [listener], os.environ)
 
 
-async def _serve(app: Starlette, departure: Departure, config: Config) -> None:
+async def _serve(
+    app: Starlette, departure: Departure, config: Config, workers: Workers | None
+) -> None:
     departure.watch()
 
     async def look() -> str | None:
@@ -98,14 +103,17 @@ async def _serve(app: Starlette, departure: Departure, config: Config) -> None:
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        telling = asyncio.create_task(pulse.keep_telling(look))
+        telling = [asyncio.create_task(pulse.keep_telling(look))]
+        if workers:
+            telling.append(asyncio.create_task(workers.keep_publishing()))
         try:
             await hypercorn_serve(
                 cast("ASGIFramework", departure), config, shutdown_trigger=departure.trigger
             )
         finally:
-            telling.cancel()
-            await asyncio.wait([telling])
+            for task in telling:
+                task.cancel()
+            await asyncio.wait(telling)
 
 
 def _make_state_directory(settings: ApiSettings) -> None:

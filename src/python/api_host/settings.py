@@ -332,8 +332,17 @@ class ApiSettings(Settings):
 
     @property
     def rates_folder(self) -> Path:
-        """Where the workers count together."""
-        return (self.runtime_directory or self.state_directory / "run") / "rates"
+        """Where the workers count together what callers ask."""
+        return self._shared_folder / "rates"
+
+    @property
+    def metrics_folder(self) -> Path:
+        """Where the workers count together what their metrics tell."""
+        return self._shared_folder / "metrics"
+
+    @property
+    def _shared_folder(self) -> Path:
+        return self.runtime_directory or self.state_directory / "run"
 
     @field_validator("api_rates_url")
     @classmethod
