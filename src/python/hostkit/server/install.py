@@ -1,14 +1,10 @@
-"""Puts a release on a server, or takes the host off it."""
+"""Puts a release on a server."""
 
 import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 from hostkit.definition import Definition
 from hostkit.errors import HostError, SettingsError
@@ -86,59 +82,3 @@ def _commands(definition: Definition, layout: Layout, files: tree.Tree) -> Itera
     if main is None or main.enabled != "enabled" or not main.is_running:
         yield f"systemctl enable --now {definition.unit.removesuffix('.service')}"
         yield f"{layout.host} doctor"
-
-
-def removable(layout: Layout, *, purge: bool) -> tuple[Step, ...]:
-    """What taking the host off a server removes, in its order."""
-    found = releases.all_releases(layout)
-    trees = [tree.read_tree(release.files) for release in found]
-    names = {name for files in trees for name in systemd.unit_names(files)}
-    steps: list[Step] = []
-    if layout.root == ROOT and systemd.is_booted():
-        steps += _stop(layout, names)
-    removed = list(tree.differences(layout.root, {}, trees))
-    steps += [Step("remove", str(item.path), item.settle) for item in removed]
-    if removed and layout.root == ROOT and systemd.is_booted():
-        steps.append(Step("change", "what systemd knows of the units", plan.reload_units))
-    folders = [layout.product]
-    if purge:
-        folders += [layout.configuration, layout.state, layout.backups]
-        folders += [layout.root / "var/log" / layout.host, layout.root / "var/cache" / layout.host]
-    for folder in folders:
-        if folder.is_dir():
-            steps.append(Step("remove", str(folder), partial(shutil.rmtree, folder)))
-    if purge and plan.has_user(layout):
-        steps.append(Step("remove", f"user {layout.host}", lambda: _remove_user(layout)))
-    return tuple(steps)
-
-
-def _stop(layout: Layout, names: set[str]) -> Iterator[Step]:
-    here = [unit for unit in systemd.units(layout.host, names) if unit.loaded == "loaded"]
-    if running := [unit.name for unit in here if unit.is_running]:
-        yield Step(
-            "change",
-            f"{', '.join(running)}: stopped",
-            lambda: systemd.systemctl("stop", *running),
-            slow=f"stopping {layout.host}",
-        )
-    if enabled := [unit.name for unit in here if unit.enabled == "enabled"]:
-        yield Step(
-            "change",
-            f"{', '.join(enabled)}: not started at boot any more",
-            lambda: systemd.systemctl("disable", *enabled),
-        )
-
-
-def _remove_user(layout: Layout) -> None:
-    command = ["userdel", layout.host]
-    if layout.root != ROOT:
-        command[1:1] = ["--prefix", str(layout.root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HostError(f"'{' '.join(command)}' failed: {done.stderr.strip()}")
-
-
-def kept(layout: Layout) -> list[Path]:
-    """What is left of a host that was taken off a server: its data."""
-    folders = (layout.configuration, layout.state, layout.backups)
-    return [folder for folder in folders if folder.is_dir()]

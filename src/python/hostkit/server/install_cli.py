@@ -18,7 +18,9 @@ from hostkit.definition import Definition
 from hostkit.options import json_option
 from hostkit.server import checksum
 from hostkit.server import install as installing
-from hostkit.server import machine, pex, plan, releases, upgrades
+from hostkit.server import machine, pex, plan, releases
+from hostkit.server import uninstall as uninstalling
+from hostkit.server import upgrades
 from hostkit.server.install import Left
 from hostkit.server.layout import Layout
 from hostkit.server.operations import Machine
@@ -102,13 +104,16 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
             report.finish(todo, installing.left(definition, layout), layout)
 
     @group.command()
-    @click.option("--purge", is_flag=True, help="Remove settings, data and backups too.")
+    @click.option(
+        "--purge", is_flag=True, help="Remove settings, data, backups and empty folders too."
+    )
     @click.option("--yes", is_flag=True, help="Do not ask.")
     def uninstall(purge: bool, yes: bool) -> None:
         """Take this host off the server. Its settings, data and backups stay."""
         machine.require_root(definition.name, "uninstall")
         layout = Layout(definition.name)
-        steps = installing.removable(layout, purge=purge)
+        elsewhere = uninstalling.folders_elsewhere(definition, layout)
+        steps = uninstalling.removable(layout, purge=purge, elsewhere=elsewhere)
         if not steps:
             click.echo(f"{definition.name} is not installed here.")
             return
@@ -120,8 +125,9 @@ def add_install_commands(group: click.Group, definition: Definition) -> None:
         report = _Report(dry_run=False, as_json=False)
         installing.take(steps, tell, report.done)
         audit.note_command(definition.name, "release.uninstall", f"host:{definition.name}")
-        for folder in installing.kept(layout):
-            click.echo(f"kept     {folder}")
+        reason = ": what is there is not this host's" if purge else ""
+        for folder in uninstalling.kept(layout, elsewhere):
+            click.echo(f"kept     {folder}{reason}")
 
 
 def _note(layout: Layout, todo: Plan) -> None:

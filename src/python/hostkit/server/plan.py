@@ -104,13 +104,17 @@ def _user(layout: Layout, files: Tree) -> Iterator[Step]:
         )
 
 
-def _folders(layout: Layout, files: Tree) -> Iterator[Step]:
+def folders(layout: Layout, files: Tree) -> Iterator[tuple[Path, str]]:
+    """The folders that a release wants, each with its line for systemd-tmpfiles."""
     for line in files[tree.name_of(Layout(layout.host).tmpfiles)].content.decode().splitlines():
         words = line.split()
-        if not words or words[0] != "d":
-            continue
-        _, name, mode, user, group, *_ = words
-        path = layout.root / name.lstrip("/")
+        if words and words[0] == "d":
+            yield layout.root / words[1].lstrip("/"), line
+
+
+def _folders(layout: Layout, files: Tree) -> Iterator[Step]:
+    for path, line in folders(layout, files):
+        _, _, mode, user, group, *_ = line.split()
         wanted = (int(mode, 8), _uid(layout.root, user), _gid(layout.root, group))
         if path.is_dir() and _rights(path) == wanted:
             continue
