@@ -195,7 +195,8 @@ def _running_units(definition: Definition) -> list[str]:
             "list-units",
             "--plain",
             "--no-legend",
-            "--state=active,activating,reloading",
+            # One that is still being stopped uses what is restored.
+            "--state=active,activating,reloading,deactivating",
             f"{definition.name}.socket",
             f"{definition.name}.target",
             f"{definition.name}*.service",
