@@ -69,6 +69,12 @@ def test_mlflows_client_shows_and_trusts_what_the_settings_say() -> None:
     assert "MLFLOW_TRACKING_SERVER_CERT_PATH" not in given
 
 
+def test_cookies_go_by_tls_only_where_the_public_url_does() -> None:
+    name = "AIRFLOW__FAB__COOKIE_SECURE"
+    assert environment()[name] == "True"
+    assert environment(AIRFLOW_PUBLIC_URL="http://airflow:8080")[name] == "False"
+
+
 def test_tasks_see_what_a_training_may_read() -> None:
     made = environment(
         TRAINING_DATA_FOLDERS="/srv/tables, /mnt/exports", TRAINING_DATA_HOSTS="127.0.0.1:9000"

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -148,3 +149,44 @@ def test_a_doctor_does_not_wait_for_mlflow_to_be_imported(tmp_path: Path) -> Non
     )
     assert b"older than this release" in process.stdout, process.stderr
     assert process.returncode == 0
+
+
+ADMIN_PASSWORD = "MLFLOW_AUTH_ADMIN_PASSWORD"
+OTHER = "another password"
+
+
+def test_a_wrong_password_of_the_admin_is_mended_as_the_doctor_says(
+    start: Start, tmp_path: Path
+) -> None:
+    url = "https://mlflow.example.com"
+    host = start("serve", MLFLOW_AUTH="yes", MLFLOW_PUBLIC_URL=url)
+    host.wait_until_healthy()
+    made = tmp_path / "state" / "secrets" / ADMIN_PASSWORD
+    # What MLflow's forms are signed with goes by TLS only, as the URL does.
+    page = httpx.get(f"{host.url}/signup", auth=("admin", made.read_text()), timeout=120)
+    assert {"Secure", "HttpOnly", "SameSite=Lax"} <= set(page.headers["Set-Cookie"].split("; "))
+
+    lines = f"MLFLOW_AUTH=yes\nMLFLOW_PUBLIC_URL={host.url}\nSTATE_DIRECTORY={tmp_path}/state\n"
+
+    def login(*more: str) -> dict[str, Any]:
+        step: dict[str, Any] = doctor(env_file(tmp_path, lines, *more), "mlflow")["login"]
+        return step
+
+    assert login()["seen"] == "as admin"
+    failed = login(f"{ADMIN_PASSWORD}={OTHER}")
+    assert failed["seen"] == "MLflow refuses the account admin (401)"
+    assert "users password" not in failed["remedy"]
+    assert f"'mlflow-host rotate {ADMIN_PASSWORD}'" in failed["remedy"]
+    place = f"{ADMIN_PASSWORD} in {tmp_path}/doctor-env line 5"
+    assert f"'systemctl restart mlflow-host' gives the account the password in {place}" in (
+        failed["remedy"]
+    )
+    made.write_text(OTHER)
+    remedy = login()["remedy"]
+    assert "'mlflow_host.pex users password admin'" in remedy
+    assert f"write it into {made}" in remedy
+
+    host.stop()
+    again = {"MLFLOW_AUTH_ADMIN_PASSWORD": OTHER, "MLFLOW_PORT": str(host.port)}
+    start("serve", MLFLOW_AUTH="yes", MLFLOW_PUBLIC_URL=url, **again).wait_until_healthy()
+    assert login(f"{ADMIN_PASSWORD}={OTHER}")["verdict"] == "passed"

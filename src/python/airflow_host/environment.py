@@ -165,6 +165,8 @@ def _defaults(settings: ComponentSettings, *, json_logs: bool) -> dict[str, str]
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__DAG_PROCESSOR__PRINT_STATS_INTERVAL": "0",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        # Behind a proxy that speaks TLS, no browser shall send it without.
+        "AIRFLOW__FAB__COOKIE_SECURE": str(settings.airflow_public_url.startswith("https:")),
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(default_folder(settings)),
         # Its warnings are about itself, and come a second time without any form.
         "AIRFLOW__LOGGING__FAB_LOGGING_LEVEL": "ERROR",

@@ -1,7 +1,10 @@
 """The servers that this host calls, which is none but itself, and how a doctor examines it."""
 
+import os
 from functools import partial
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from hostkit.doctor import database, machine, mlflow
 from hostkit.doctor.connection import Target
@@ -9,6 +12,7 @@ from hostkit.doctor.steps import STEP_SECONDS, Fault, NothingToCheck, Step, Walk
 from hostkit.link import Link
 from hostkit.servers import MLFLOW
 from hostkit.settings import Loaded
+from mlflow_host.accounts.secret import ADMIN_PASSWORD, made_file
 from mlflow_host.settings import MlflowSettings
 
 _DATABASE = "MLFLOW_BACKEND_STORE_URI"
@@ -44,12 +48,24 @@ def walks(loaded: Loaded[MlflowSettings]) -> tuple[Walk, ...]:
 
 def _admin(loaded: Loaded[MlflowSettings]) -> mlflow.Account:
     settings = loaded.settings
-    name = settings.mlflow_auth_admin_username
+    password, place = settings.mlflow_auth_admin_password, loaded.place(ADMIN_PASSWORD)
+    mends = (
+        f"'systemctl restart mlflow-host' gives the account the password in {place}; 'mlflow-host"
+        f" rotate {ADMIN_PASSWORD}' makes a new one and restarts this host."
+    )
+    file = made_file(settings, ADMIN_PASSWORD)
+    if password is None and os.access(file, os.R_OK):
+        password, place = SecretStr(file.read_text(encoding="utf-8")), str(file)
+        mends = (
+            f"'mlflow_host.pex users password {settings.mlflow_auth_admin_username}' makes a new"
+            f" password; write it into {place}."
+        )
     return mlflow.Account(
-        name,
-        settings.mlflow_auth_admin_password if settings.asks_for_accounts else None,
-        loaded.place("MLFLOW_AUTH_ADMIN_PASSWORD"),
-        "mlflow-host rotate MLFLOW_AUTH_ADMIN_PASSWORD",
+        settings.mlflow_auth_admin_username,
+        password if settings.asks_for_accounts else None,
+        place,
+        f"mlflow-host rotate {ADMIN_PASSWORD}",
+        mends,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ from hostkit.settings import Settings, load
 from hostkit.tls import bundles
 from hostkit.tls.authority import Authority
 from hostkit.tls.client import ClientTls
-from tests.hostkit.outside.servers import Front, fronting
+from tests.hostkit.outside.servers import Front, fronting, shows
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -73,7 +74,7 @@ class Estate:
             return client.get(f"{self.front.url}/")
 
 
-@pytest.fixture(scope="module", params=[Proxy.NGINX, Proxy.CADDY])
+@pytest.fixture(scope="module", params=list(Proxy))
 def estate(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: int
 ) -> Iterator[Estate]:
@@ -209,3 +210,20 @@ def test_a_renewal_of_the_servers_loses_no_request(upstream: int, tmp_path: Path
                 thread.join()
     assert len(answers) > 60
     assert set(answers) == {"ok"}
+
+
+def test_traefik_shows_a_renewed_certificate_when_its_file_is_touched(
+    upstream: int, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca"
+    Authority.make(ca, (), NOW)
+    server, _ = bundles.issue(ca, ["localhost"], 90 * DAY, NOW)
+    with fronting(Proxy.TRAEFIK, tmp_path, upstream, server.file) as front:
+        port = urlsplit(front.url).port or 0
+        bundles.renew(ca, ["localhost"], NOW, at_once=True)
+        assert not shows(port, server.file)
+        (tmp_path / "dynamic" / "host.yaml").touch()
+        deadline = time.monotonic() + SECONDS_TO_ANSWER
+        while not shows(port, server.file):
+            assert time.monotonic() < deadline, front.log.read_text()
+            time.sleep(0.05)

@@ -116,8 +116,12 @@ def test_a_ca_for_some_names_is_believed_for_no_others(
         bundle, _ = bundles.issue(tmp_path, [name], DAYS, NOW)
         assert verified(tmp_path / "ca.pem", bundle.file), name
     for name in outside:
-        bundle, _ = bundles.issue(tmp_path, [name], DAYS, NOW)
-        assert not verified(tmp_path / "ca.pem", bundle.file), name
+        stolen = tmp_path / "stolen.pem"
+        stolen.write_text(Authority.open(tmp_path).issue(read_names([name]), DAYS, NOW))
+        assert not verified(tmp_path / "ca.pem", stolen), name
+        with pytest.raises(HostError, match=f"may not sign for {name}, only for .*{only[-1]}"):
+            bundles.issue(tmp_path, [inside[0], name], DAYS, NOW)
+    assert len(bundles.issued(tmp_path)) == len(inside)
 
 
 def test_a_ca_is_made_once_and_its_key_is_its_owners(tmp_path: Path) -> None:

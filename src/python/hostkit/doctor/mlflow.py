@@ -24,12 +24,14 @@ class Account:
     `password`: None where none is set.
     `setting`: the variable of the password, with file and line.
     `command`: what makes such an account, on MLflow's server.
+    `mends`: what mends a wrong password of an account that 'users' may not change.
     """
 
     username: str
     password: SecretStr | None
     setting: str
     command: str
+    mends: str | None = None
 
     @property
     def credentials(self) -> tuple[str, str] | None:
@@ -76,13 +78,15 @@ def _login(target: Target, account: Account) -> str:
         raise Fault(
             "MLflow wants an account (401)",
             "It asks for one where other machines can reach it, and this host has none.",
-            f"On the server of MLflow: '{account.command}'; write the password that it shows into"
+            account.mends
+            or f"On the server of MLflow: '{account.command}'; write the password that it shows into"
             f" {account.setting}, and restart this host.",
         )
     raise Fault(
         f"MLflow refuses the account {account.username} (401)",
         "The password is another one there, or there is no such account.",
-        "On the server of MLflow: 'mlflow_host.pex users list' shows the accounts,"
+        account.mends
+        or "On the server of MLflow: 'mlflow_host.pex users list' shows the accounts,"
         f" 'mlflow_host.pex users password {account.username}' makes a new password; write it into"
         f" {account.setting}, and restart this host.",
     )

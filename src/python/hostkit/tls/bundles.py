@@ -15,7 +15,7 @@ from hostkit.errors import HostError
 from hostkit.files import write_atomically
 from hostkit.tls.authority import CERTIFICATE, Authority
 from hostkit.tls.lives import Life
-from hostkit.tls.names import read_names, texts_of
+from hostkit.tls.names import allows, read_names, texts_of
 
 _FOLDER = "issued"
 _LONGEST_FILE_NAME = 200
@@ -137,6 +137,21 @@ def _write(
     life: timedelta,
     now: datetime,
 ) -> Bundle:
+    _refuse_outside(authority, names)
     file.parent.mkdir(mode=0o700, exist_ok=True)
     write_atomically(file, authority.issue(names, life, now), mode=0o600)
     return Bundle.read(file)
+
+
+def _refuse_outside(authority: Authority, names: Sequence[x509.GeneralName]) -> None:
+    """Nobody would believe a certificate for names beyond the limits of its CA."""
+    limits = authority.limits
+    if limits is None:
+        return
+    outside = [name for name in names if not allows(limits, name)]
+    if outside:
+        realms = ", ".join(texts_of(limits.permitted_subtrees or ()))
+        raise HostError(
+            f"this CA may not sign for {', '.join(texts_of(outside))}, only for {realms} and what"
+            " is below: choose a name there, or make another CA in another folder ('tls ca --only')"
+        )

@@ -36,6 +36,22 @@ def constraints(texts: Sequence[str]) -> x509.NameConstraints:
     return x509.NameConstraints(permitted, excluded or None)
 
 
+def allows(limits: x509.NameConstraints, name: x509.GeneralName) -> bool:
+    """Whether a CA with these limits may sign for a name or an address."""
+    excluded = any(_is_below(name, realm) for realm in limits.excluded_subtrees or ())
+    realms = [realm for realm in limits.permitted_subtrees or () if type(realm) is type(name)]
+    return not excluded and (not realms or any(_is_below(name, realm) for realm in realms))
+
+
+def _is_below(name: x509.GeneralName, realm: x509.GeneralName) -> bool:
+    match name, realm:
+        case x509.DNSName(value=host), x509.DNSName(value=domain):
+            return not domain or f".{host}".endswith(f".{domain}")
+        case x509.IPAddress(value=address), x509.IPAddress(value=network):
+            return ipaddress.ip_address(str(address)) in ipaddress.ip_network(str(network))
+    return False
+
+
 def _read_name(text: str) -> x509.GeneralName:
     name = text.strip().removesuffix(".").lower()
     try:

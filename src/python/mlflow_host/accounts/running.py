@@ -47,6 +47,9 @@ def authorization() -> Authorization | Response:
 def create_application(settings: MlflowSettings) -> Any:
     """MLflow's own application with accounts, of which the admin's is as the settings say."""
     application = auth.create_app(app)
+    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+    # Behind a proxy that speaks TLS, no browser shall send it without.
+    app.config["SESSION_COOKIE_SECURE"] = str(settings.mlflow_public_url).startswith("https:")
     given = settings.mlflow_auth_admin_password
     if given is not None:
         keep_password(auth.store, settings.mlflow_auth_admin_username, given.get_secret_value())

@@ -2,21 +2,17 @@
 
 import os
 from enum import Enum, auto
-from pathlib import Path
 
 import structlog
 
 from hostkit.errors import HostError
 from hostkit.files import read_or_create, write_atomically
 from mlflow_host.accounts import schema
-from mlflow_host.accounts.secret import ADMIN_PASSWORD, SECRET_KEY, new_secret
+from mlflow_host.accounts.secret import ADMIN_PASSWORD, SECRET_KEY, made_file, new_secret
 from mlflow_host.settings import MlflowSettings
 
 CONFIGURATION = "basic-auth.ini"
 """Below STATE_DIRECTORY: made again at each start, since it says where the database is."""
-
-KEYS = "secrets"
-"""Below STATE_DIRECTORY: what no credential gave is made there once."""
 
 REMEDY = (
     "this database is from a release without accounts: 'mlflow_host.pex users add-service api' and"
@@ -121,10 +117,9 @@ def _give_secrets(settings: MlflowSettings) -> None:
 
 
 def _made(settings: MlflowSettings, name: str) -> str:
-    folder = settings.state_directory / KEYS
-    path: Path = folder / name
+    path = made_file(settings, name)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_new = not path.exists()
         text = read_or_create(path, new_secret)
     except OSError as error:
