@@ -21,7 +21,6 @@ from hostkit.outside.proxy import Certificate, Proxy, render
 from tests.lacks import PATH, lack, program
 
 DEADLINE_SECONDS = 60.0
-MAX_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,13 @@ def fronting(
     bundle: Path,
     client_ca: Path | None = None,
     grpc_port: int | None = None,
+    max_body: int | None = None,
 ) -> Iterator[Front]:
     """A proxy in front of a port, with a bundle as its certificate and key."""
     port, plain = free_port(), free_port()
     url = f"https://localhost:{port}"
     where = Entrance(
-        url, "MLFLOW_PUBLIC_URL", "127.0.0.1", upstream, MAX_BODY, 600.0, grpc_port=grpc_port
+        url, "MLFLOW_PUBLIC_URL", "127.0.0.1", upstream, max_body, 600.0, grpc_port=grpc_port
     )
     text = render(proxy, "mlflow-host", where, Certificate(bundle, bundle), client_ca=client_ca)
     command = _COMMANDS[proxy](folder, text, plain)

@@ -18,9 +18,10 @@ import pytest
 from hostkit.outside.proxy import Proxy
 from hostkit.tls import bundles
 from hostkit.tls.authority import Authority
-from tests.hostkit.outside.servers import MAX_BODY, Front, fronting
+from tests.hostkit.outside.servers import Front, fronting
 
 SECONDS = 60.0
+MAX_BODY = 64 * 1024
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 
 
@@ -81,7 +82,9 @@ def passage(
     calls.start()
     port = server.server_address[1]
     try:
-        with fronting(request.param, folder, port, bundle.file, grpc_port=grpc_port) as front:
+        with fronting(
+            request.param, folder, port, bundle.file, grpc_port=grpc_port, max_body=MAX_BODY
+        ) as front:
             yield Passage(front, folder / "ca" / "ca.pem")
     finally:
         calls.stop(None).wait()
