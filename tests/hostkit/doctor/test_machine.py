@@ -13,6 +13,7 @@ from hostkit.doctor import machine
 from hostkit.doctor.machine import Machine
 from hostkit.doctor.report import StepReport, Verdict
 from hostkit.doctor.steps import examine
+from hostkit.doctor.users import user_name
 from hostkit.files import AbsolutePath
 from hostkit.network import Port
 from hostkit.settings import Settings, load
@@ -65,7 +66,7 @@ def test_who_listens_on_the_port(
     with closing(socket.create_server((address, 0), family=family)) as server:
         port = server.getsockname()[1]
         steps = examined(tmp_path, f"KETTLE_PORT={port}", f"KETTLE_FOLDER={tmp_path}")
-    user = machine.user_name(os.geteuid())
+    user = user_name(os.geteuid())
     assert seen(steps["port"], Verdict.PASSED) == f"{shown} of {user}"
 
 
@@ -80,7 +81,7 @@ def test_nobody_listens_on_the_port(tmp_path: Path) -> None:
 
 
 def test_each_port_that_is_set_is_looked_at(tmp_path: Path) -> None:
-    user = machine.user_name(os.geteuid())
+    user = user_name(os.geteuid())
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
         with closing(socket.create_server(("127.0.0.1", 0))) as other:

@@ -1,9 +1,7 @@
 """The steps on this machine: the port, the disk, the folders and the secrets of the host itself."""
 
 import os
-import pwd
 import shutil
-import ssl
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +14,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from hostkit.doctor.steps import Caution, Fault, NothingToCheck, Step, Walk
-from hostkit.errors import HostError
+from hostkit.doctor import certificates
+from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk
+from hostkit.doctor.users import user_name
 from hostkit.settings import Loaded
-from hostkit.tls.client import IDENTITY, show
-from hostkit.tls.expiry import files_of, life_of
-from hostkit.tls.lives import utc_now
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -70,7 +66,7 @@ def walk(machine: Machine) -> Walk:
             Step("disk", partial(_disk, machine)),
             Step("folders", partial(_folders, machine)),
             Step("secrets", partial(_secrets, loaded)),
-            Step("certificates", partial(_certificates, loaded)),
+            Step("certificates", partial(certificates.look, loaded)),
         ),
         independent=True,
     )
@@ -136,14 +132,6 @@ def shown_address(digits: str) -> str:
     return str(ip_address(b"".join(words)))
 
 
-def user_name(uid: int) -> str:
-    """The name of a user, if it has one."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
-
-
 def _disk(machine: Machine) -> str:
     """How much room is left where the host writes; each disk is told of once."""
     seen: dict[int, str] = {}
@@ -200,47 +188,6 @@ def _secrets(loaded: Loaded[Any]) -> str:
     if not places:
         raise NothingToCheck("none is set")
     return ", ".join(places)
-
-
-def _certificates(loaded: Loaded[Any]) -> str:
-    """Whether the files of certificates can be used, and for how long."""
-    seen = []
-    ending: list[Fault] = []
-    for variable, file in files_of(loaded.settings).items():
-        place = loaded.place(variable)
-        try:
-            if variable == IDENTITY:
-                show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file)
-            life = life_of(variable, file)
-        except HostError as error:
-            raise Fault(
-                str(error),
-                "The file is missing, broken, or this user may not read it.",
-                f"Put it where {place} says: 'chgrp' and 'chmod 640' let the host's user read it.",
-            ) from None
-        if variable == IDENTITY and file.stat().st_mode & stat.S_IROTH:
-            raise Fault(
-                f"everybody on this machine can read {file}, which holds a key",
-                "The file was made without regard to who may read it.",
-                f"'chmod o= {file}' as root, and 'tls renew --now' if others were here.",
-            )
-        now = utc_now()
-        seen.append(f"{variable} {life.describe(now)}")
-        if life.is_late(now):
-            ending.append(_ending(seen[-1], place, over=life.end <= now))
-    if ending:
-        raise min(ending, key=lambda fault: isinstance(fault, Caution))
-    if not seen:
-        raise NothingToCheck("none is set")
-    return ", ".join(seen)
-
-
-def _ending(seen: str, place: str, *, over: bool) -> Fault:
-    return (Fault if over else Caution)(
-        seen,
-        "Nobody renewed it in time." if over else "Nobody has renewed it yet.",
-        f"Where the CA is: 'tls renew'; then copy the new file to where {place} says.",
-    )
 
 
 def _secret_files(loaded: Loaded[Any]) -> Iterator[tuple[str, Path]]:

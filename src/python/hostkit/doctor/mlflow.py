@@ -79,8 +79,8 @@ def _login(target: Target, account: Account) -> str:
             "MLflow wants an account (401)",
             "It asks for one where other machines can reach it, and this host has none.",
             account.mends
-            or f"On the server of MLflow: '{account.command}'; write the password that it shows into"
-            f" {account.setting}, and restart this host.",
+            or f"On the server of MLflow: '{account.command}'; write the password that it shows"
+            f" into {account.setting}, and restart this host.",
         )
     raise Fault(
         f"MLflow refuses the account {account.username} (401)",
