@@ -1,6 +1,7 @@
 """Models in ONNX: the answers of MLflow by each protocol, and no file that does harm."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +15,15 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from api_host.batches import predict_all
+from api_host.bounds import Bounds
 from api_host.errors import ModelRefusedError
+from api_host.models.catalog import Served
 from api_host.models.flavors.onnx_outline import read_outline
 from api_host.models.model import Model, load
+from api_host.models.registry import ModelVersion
 from api_host.outputs import Outputs
+from api_host.rpc.open_inference_pb2 import ModelInferRequest
+from api_host.rpc.scoring import infer
 from api_host.settings import ApiSettings
 from tests.api_host import onnx_models
 from tests.api_host.conftest import Start, until, until_served
@@ -165,6 +171,17 @@ async def test_every_protocol_answers_with_the_names_of_the_outputs(
         wanted = {"inputs": inputs, "outputs": [{"name": "label"}]}
         one = (await api.post("/v2/models/iris/infer", json=wanted)).json()["outputs"]
         assert [each["name"] for each in one] == ["label"]
+
+
+def test_grpc_answers_with_them_too(loaded: Model) -> None:
+    served = Served(ModelVersion("iris", "1", 1, "run-1"), loaded, None, datetime.now(UTC))
+    request = ModelInferRequest(model_name="iris")
+    tensor = request.inputs.add(name="input-0", datatype="FP64", shape=[2, 4])
+    tensor.contents.fp64_contents.extend(table()[:2].to_numpy().ravel())
+    question = infer(served, request, bounds=Bounds())
+    answer = question.answer({"predict": loaded.predict(question.table)})
+    told = [(each.name, each.datatype, [*each.shape]) for each in answer.outputs]
+    assert told == [("label", "INT64", [2]), ("probabilities", "FP32", [2, 3])]
 
 
 @pytest.mark.anyio

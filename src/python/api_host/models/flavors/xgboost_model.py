@@ -87,9 +87,10 @@ class XgboostModel:
         self.width = int(parameters["num_feature"])
         targets = max(1, int(parameters["num_class"]))
         base = np.array([float(each) for each in parameters["base_score"].strip("[]").split(",")])
-        if len(base) not in (1, targets) or self.width < 1 or not np.isfinite(base).all():
+        with np.errstate(all="ignore"):
+            self._base = to_margin(base)
+        if len(base) not in (1, targets) or self.width < 1 or not np.isfinite(self._base).all():
             raise ValueError("its parameters do not fit together")
-        self._base = to_margin(base)
         self._sums = open_trees(
             _ensemble(learner, self.width, targets, stops_early=stops_early), self.width
         )
