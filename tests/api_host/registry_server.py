@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts/"
+ENDLESS_BYTES = 500_000_000
+"""After which what has no end ends all the same: a test that fails fills no disk."""
 
 
 @dataclass
@@ -36,7 +38,8 @@ class RegistryServer:
     `status`: what everything answers, if set.
     `account`: the Authorization that everything but the health wants, if set.
     `cut`: whether downloads of model files break off in the middle.
-    `endless`: whether model files have no length and no end; `sent`: how much of them was sent.
+    `endless`: whether model files have no length and no end that a limit would not come before;
+    `sent`: how much of them was sent.
     `half_sent`, `go_on`: a download waits between the two, if `pause` is set.
     """
 
@@ -157,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         with suppress(OSError):  # As soon as nobody reads any more.
-            while self.state.endless:
+            while self.state.sent < ENDLESS_BYTES:
                 self.wfile.write(content)
                 self.state.sent += len(content)
 
