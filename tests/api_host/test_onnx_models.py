@@ -279,7 +279,7 @@ def test_weights_that_were_cut_off_are_refused(apart: Path) -> None:
 
 
 def test_weights_inside_of_an_attribute_are_looked_at_too(tmp_path: Path) -> None:
-    tensor = onnx.TensorProto(name="t", data_type=FLOAT, dims=[4, 1], data_location=1)
+    tensor = onnx.TensorProto(name="t", data_type=FLOAT, dims=[4, 1], data_location="EXTERNAL")
     tensor.external_data.add(key="location", value="/etc/passwd")
     inner = helper.make_graph(
         [helper.make_node("Constant", [], ["w"], value=tensor)], "inner", [], []

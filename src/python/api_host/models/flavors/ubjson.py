@@ -9,7 +9,7 @@ import numpy as np
 
 DEEPEST = 32
 
-_TYPES = {
+_TYPES: dict[bytes, np.dtype[Any]] = {
     b"i": np.dtype(">i1"),
     b"U": np.dtype(">u1"),
     b"I": np.dtype(">i2"),

@@ -29,7 +29,8 @@ def _same(margins: NDArray[Any]) -> NDArray[Any]:
 
 
 def _sigmoid(margins: NDArray[Any]) -> NDArray[Any]:
-    return 1 / (1 + np.exp(-margins))
+    chances: NDArray[Any] = 1 / (1 + np.exp(-margins))
+    return chances
 
 
 def _logit(chances: NDArray[Any]) -> NDArray[Any]:
@@ -37,12 +38,14 @@ def _logit(chances: NDArray[Any]) -> NDArray[Any]:
 
 
 def _softmax(margins: NDArray[Any]) -> NDArray[Any]:
-    shares = np.exp(margins - margins.max(axis=1, keepdims=True))
-    return shares / shares.sum(axis=1, keepdims=True)
+    shares: NDArray[Any] = np.exp(margins - margins.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _largest(margins: NDArray[Any]) -> NDArray[Any]:
-    return margins.argmax(axis=1)
+    largest: NDArray[Any] = margins.argmax(axis=1)
+    return largest
 
 
 _Function = Callable[[NDArray[Any]], NDArray[Any]]
