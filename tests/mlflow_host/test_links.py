@@ -183,7 +183,7 @@ def test_a_wrong_password_of_the_admin_is_mended_as_the_doctor_says(
     )
     made.write_text(OTHER)
     remedy = login()["remedy"]
-    assert "'mlflow_host.pex users password admin'" in remedy
+    assert "'mlflow-host users password admin'" in remedy
     assert f"write it into {made}" in remedy
 
     host.stop()

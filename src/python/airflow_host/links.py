@@ -70,7 +70,7 @@ def _mlflow_account(loaded: Loaded[AirflowSettings]) -> mlflow.Account:
         loaded.settings.mlflow_tracking_username,
         loaded.settings.mlflow_tracking_password,
         loaded.place("MLFLOW_TRACKING_PASSWORD"),
-        "mlflow_host.pex users add-service airflow",
+        "mlflow-host users add-service airflow",
     )
 
 

@@ -76,7 +76,7 @@ def _mlflow_account(loaded: Loaded[ApiSettings]) -> mlflow.Account:
         loaded.settings.mlflow_tracking_username,
         loaded.settings.mlflow_tracking_password,
         loaded.place("MLFLOW_TRACKING_PASSWORD"),
-        "mlflow_host.pex users add-service api",
+        "mlflow-host users add-service api",
     )
 
 

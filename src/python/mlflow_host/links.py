@@ -57,7 +57,7 @@ def _admin(loaded: Loaded[MlflowSettings]) -> mlflow.Account:
     if password is None and os.access(file, os.R_OK):
         password, place = SecretStr(file.read_text(encoding="utf-8")), str(file)
         mends = (
-            f"'mlflow_host.pex users password {settings.mlflow_auth_admin_username}' makes a new"
+            f"'mlflow-host users password {settings.mlflow_auth_admin_username}' makes a new"
             f" password; write it into {place}."
         )
     return mlflow.Account(
@@ -86,7 +86,7 @@ def _accounts(loaded: Loaded[MlflowSettings]) -> str:
         raise Fault(
             "everybody who reaches this host may change everything",
             "It was upgraded from a release without accounts, and none has been made yet.",
-            "'mlflow_host.pex users add-service api' and 'mlflow_host.pex users add-service"
+            "'mlflow-host users add-service api' and 'mlflow-host users add-service"
             " airflow' make those of the other hosts and say where their passwords go; then"
             " 'systemctl restart mlflow-host' locks it.",
         )

@@ -2,11 +2,12 @@
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
@@ -23,8 +24,15 @@ NOT_FOUND = Answer(404, "nothing here")
 
 
 @contextmanager
-def answering(answers: dict[str, Answer], certificate: Path | None = None) -> Iterator[int]:
-    """A server until the block ends; its port. `*` is every path that has no answer of its own."""
+def answering(
+    answers: dict[str, Answer],
+    certificate: Path | None = None,
+    by_name: Mapping[str, Path] = MappingProxyType({}),
+) -> Iterator[int]:
+    """A server until the block ends; its port. `*` is every path that has no answer of its own.
+
+    `by_name`: other certificates that it shows to those who ask for such a name.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
@@ -50,8 +58,11 @@ def answering(answers: dict[str, Answer], certificate: Path | None = None) -> It
 
     with Server(("127.0.0.1", 0), Handler) as server:
         if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
+            context = _showing(certificate)
+            others = {name: _showing(file) for name, file in by_name.items()}
+            context.sni_callback = lambda secured, name, _: setattr(
+                secured, "context", others.get(name, context)
+            )
             server.socket = context.wrap_socket(
                 server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -62,3 +73,9 @@ def answering(answers: dict[str, Answer], certificate: Path | None = None) -> It
         finally:
             server.shutdown()
             thread.join()
+
+
+def _showing(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context

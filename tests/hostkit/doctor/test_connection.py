@@ -196,6 +196,36 @@ def test_https_to_a_port_of_plain_http(tmp_path: Path) -> None:
     assert remedy(failed) == f"Write http://localhost:{port} into {setting(tmp_path)}."
 
 
+def test_https_to_the_port_of_a_proxy_that_leads_to_its_tls(tmp_path: Path) -> None:
+    location = "https://mlflow.example"
+    with answering({"*": Answer(308, headers={"Location": f"{location}/"})}) as port:
+        failed = fault(walked(f"https://localhost:{port}", tmp_path), "tls")
+    assert failed.seen == f"localhost port {port} speaks plain HTTP, and leads to {location}"
+    assert remedy(failed) == f"Write {location} into {setting(tmp_path)}."
+
+
+def test_a_port_of_tls_where_no_proxy_listens(tmp_path: Path) -> None:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        failed = fault(walked(f"https://127.0.0.1:{port}", tmp_path), "tcp")
+    assert "the proxy in front of MLflow" in (failed.meaning or "")
+    assert "'systemctl status nginx'" in remedy(failed)
+    assert setting(tmp_path) in remedy(failed)
+
+
+def test_a_certificate_of_a_proxy_that_has_several_is_described(
+    tmp_path: Path, authority: Authority
+) -> None:
+    other = Authority.new("theirs", tmp_path)
+    default = authority.sign("other.example")
+    with answering({}, default, {"localhost": other.sign("localhost")}) as port:
+        url = f"https://localhost:{port}"
+        failed = fault(walked(url, tmp_path, f"SSL_CERT_FILE={authority.file}"), "tls")
+    assert "for localhost, valid until" in failed.seen
+    assert "by theirs" in failed.seen
+
+
 def test_plain_http_to_a_port_of_tls(tmp_path: Path, authority: Authority) -> None:
     with answering({}, authority.sign("localhost")) as port:
         failed = fault(walked(f"http://localhost:{port}", tmp_path), "http")
@@ -333,7 +363,7 @@ def test_an_artifact_store_that_refuses(tmp_path: Path) -> None:
             401,
             "wrong",
             "MLflow refuses the account api (401)",
-            "'mlflow_host.pex users password api'",
+            "'mlflow-host users password api'",
         ),
         (403, "right", "MLflow refuses the account api (403)", "'users add-service api'"),
         (429, "wrong", "MLflow has seen too many wrong passwords from here (429)", "in a minute"),

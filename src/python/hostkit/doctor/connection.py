@@ -1,5 +1,6 @@
 """The first steps to any server: name, TCP, TLS, HTTP, and its clock beside ours."""
 
+import re
 import socket
 import ssl
 import time
@@ -204,8 +205,8 @@ def _tls(target: Target) -> str:
     except OSError as error:
         # Go answers plain HTTP too, on a port for TLS.
         refused = is_refusal(error)
-        if isinstance(error, ssl.SSLError) and not refused and _speaks_http(address):
-            raise _wrong_scheme(address, "plain HTTP", "http") from None
+        if isinstance(error, ssl.SSLError) and not refused and (said := _plain_answer(address)):
+            raise _plain_http(address, said) from None
         raise explain(error, address) from None
     if _life(certificate).is_late(utc_now()):
         raise Caution(
@@ -276,7 +277,10 @@ def _unverified_certificate(address: Address) -> dict[str, Any]:
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VerifyFlags(_NO_CHECK_TIME)
         context.load_verify_locations(cadata=content)
-        with _connected(address) as connection, context.wrap_socket(connection) as secured:
+        with (
+            _connected(address) as connection,
+            context.wrap_socket(connection, server_hostname=address.host) as secured,
+        ):
             return dict(secured.getpeercert() or {})
     except (OSError, Fault):
         return {}
@@ -293,11 +297,25 @@ def _certificate_of(address: Address) -> bytes:
         return secured.getpeercert(binary_form=True) or b""
 
 
-def _speaks_http(address: Address) -> bool:
+def _plain_answer(address: Address) -> str:
+    """What it says to plain HTTP, if it speaks that."""
     with suppress(OSError, Fault), _connected(address) as connection:
         connection.sendall(f"HEAD / HTTP/1.1\r\nHost: {address.host}\r\n\r\n".encode())
-        return connection.recv(5) == b"HTTP/"
-    return False
+        answer = connection.recv(MOST_OF_AN_ANSWER)
+        return answer.decode("latin-1") if answer.startswith(b"HTTP/") else ""
+    return ""
+
+
+def _plain_http(address: Address, said: str) -> Fault:
+    """A port of plain HTTP, or the one of a proxy that leads from there to its TLS."""
+    location = re.search(r"^Location: *(https://[^/\s]+)", said, re.IGNORECASE | re.MULTILINE)
+    if location is None:
+        return _wrong_scheme(address, "plain HTTP", "http")
+    return Fault(
+        f"{address.place} speaks plain HTTP, and leads to {location[1]}",
+        f"A proxy speaks TLS in front of {address.server.title}, but not on this port.",
+        f"Write {location[1]} into {address.setting}.",
+    )
 
 
 def _speaks_tls(address: Address) -> bool:
@@ -363,8 +381,8 @@ def _stranger(address: Address, response: httpx.Response) -> Fault:
         return Fault(
             seen,
             f"A proxy answers there, but {server.title} behind it does not.",
-            f"On the server of {server.title}: 'systemctl status {server.unit}', and the upstream"
-            " address in the configuration of the proxy.",
+            f"On the server of {server.title}: 'systemctl status {server.unit}'; if it runs, load"
+            f" what '{server.host} config proxy' prints now into the proxy.",
         )
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return Fault(

@@ -136,6 +136,14 @@ def _unknown_name(address: Address, number: int | None) -> Fault:
 
 def _refused(address: Address) -> Fault:
     server = address.server
+    if address.secure:
+        return Fault(
+            f"{address.place} refuses connections",
+            f"The machine is up but nothing listens there: the proxy in front of {server.title} is"
+            " stopped, or speaks TLS on another port.",
+            f"On the server of {server.title}: 'systemctl status nginx' (or caddy, or traefik), and"
+            f" 'ss -ltn' for the port; if it is another one, correct {address.setting}.",
+        )
     return Fault(
         f"{address.place} refuses connections",
         f"The machine is up but nothing listens there: {server.title} is stopped, listens on"
@@ -192,8 +200,9 @@ def bad_certificate(
             return Fault(
                 seen,
                 "It was not renewed in time (or the clock of this server is wrong).",
-                f"On the server of {server.title}: renew the certificate and reload the proxy that"
-                " holds it. 'timedatectl' on this server tells of the clock.",
+                f"On the server of {server.title}: renew the certificate ('tls renew' where the CA"
+                " is, if it is your own) and reload the proxy that holds it. 'timedatectl' on this"
+                " server tells of the clock.",
             )
         case number if number == _NOT_YET_VALID:
             return Fault(

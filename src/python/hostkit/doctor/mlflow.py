@@ -63,7 +63,7 @@ def _login(target: Target, account: Account) -> str:
         raise Fault(
             f"MLflow refuses the account {account.username} (403)",
             "The password is right, but the account's role lets it read no models.",
-            f"On the server of MLflow: 'mlflow_host.pex users remove {account.username}', then"
+            f"On the server of MLflow: 'mlflow-host users remove {account.username}', then"
             f" '{account.command}'; write the password that it shows into {account.setting}.",
         )
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -86,8 +86,8 @@ def _login(target: Target, account: Account) -> str:
         f"MLflow refuses the account {account.username} (401)",
         "The password is another one there, or there is no such account.",
         account.mends
-        or "On the server of MLflow: 'mlflow_host.pex users list' shows the accounts,"
-        f" 'mlflow_host.pex users password {account.username}' makes a new password; write it into"
+        or "On the server of MLflow: 'mlflow-host users list' shows the accounts,"
+        f" 'mlflow-host users password {account.username}' makes a new password; write it into"
         f" {account.setting}, and restart this host.",
     )
 
