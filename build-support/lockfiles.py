@@ -116,7 +116,10 @@ def lock(resolve: Resolve, cutoff: str, *, upgrade: bool = False) -> list[str]:
     after = compile_pins(resolve.requirements, pins, cutoff, upgrade=upgrade)
     problems = [f"{resolve.lockfile}: holds an address: {line}" for line in find_addresses(after)]
     if not problems and (after != pins or cutoff_of(before) is None):
-        resolve.lockfile.write_text(f"# No release here is younger than {cutoff}.\n{after}")
+        # Whoever reads it meanwhile, or ends this, has the old one or the new one.
+        new = resolve.lockfile.with_suffix(".new")
+        new.write_text(f"# No release here is younger than {cutoff}.\n{after}")
+        new.replace(resolve.lockfile)
     return problems
 
 

@@ -10,11 +10,10 @@ import pytest
 
 from tests.api_host.test_connections import MEBIBYTES, Server, attacked, errors
 from tests.api_host.test_hostile_bodies import BOMBS, CODECS, REFUSED
-from tests.api_host.test_serve import ROW, until_well
-from tests.attacks.honest import Honest, predicting
+from tests.api_host.test_serve import until_well
+from tests.attacks.honest import Honest
 from tests.attacks.table import Row, printed
 
-PREDICT = "/v1/models/iris/predict"
 TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
 FORMS = {name: codec for name, codec in CODECS.items() if codec.path != "/v1/trainings"}
 AT_ONCE = 8
@@ -32,10 +31,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def honest(server: Server) -> Iterator[Honest]:
-    with (
-        httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client,
-        predicting(client, PREDICT, {"rows": [ROW]}) as honest,
-    ):
+    with server.honest() as honest:
         yield honest
 
 

@@ -60,6 +60,15 @@ class Server:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * 4096
 
+    @contextmanager
+    def honest(self) -> Iterator[Honest]:
+        """A client of it that does nothing wrong, until the block ends."""
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60) as client,
+            predicting(client, PREDICT, {"rows": [ROW]}) as honest,
+        ):
+            yield honest
+
 
 @contextmanager
 def attacked(
@@ -296,8 +305,7 @@ def test_attackers_are_cut_off_and_others_are_served(
     memory, connections = server.memory(), connections_of(server.process)
     with (
         ThreadPoolExecutor(MOST_CONNECTIONS) as threads,
-        httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
-        predicting(client, PREDICT, {"rows": [ROW]}) as honest,
+        server.honest() as honest,
     ):
         attackers = [
             threads.submit(attack, server, name, how, honest)

@@ -18,7 +18,7 @@ from api_host import cli
 from tests.api_host.test_connections import Server, attacked
 from tests.api_host.test_serve import ROW, free_port
 from tests.attacks import nginx, smuggling
-from tests.attacks.honest import Honest, predicting
+from tests.attacks.honest import Honest
 from tests.attacks.nginx import Front
 from tests.attacks.smuggling import SECRET, TRICKS
 from tests.attacks.table import Row, printed
@@ -55,10 +55,7 @@ def front(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def honest(server: Server) -> Iterator[Honest]:
-    with (
-        httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
-        predicting(client, PREDICT, {"rows": [ROW]}) as honest,
-    ):
+    with server.honest() as honest:
         yield honest
 
 

@@ -23,6 +23,7 @@ from tests.api_host.signed_models import Signer, identity_of
 
 pytestmark = pytest.mark.anyio
 
+Prepare = Callable[[str], Path]
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
 
@@ -35,6 +36,12 @@ def signer(tmp_path: Path) -> Signer:
 def settings(settings: ApiSettings, signer: Signer) -> ApiSettings:
     """Settings of an API that serves what `signer` has signed."""
     return settings.model_copy(update={"model_public_keys": (signer.public,)})
+
+
+@pytest.fixture
+def prepare(registry: RegistryServer, models: Path, signer: Signer, tmp_path: Path) -> Prepare:
+    """Signs the model of this name for iris's next version. Where its files are."""
+    return lambda name: signer.prepare(registry, models / name, tmp_path)
 
 
 async def problem_of(api: httpx.AsyncClient) -> str | None:
@@ -60,11 +67,9 @@ async def test_what_is_signed_is_served_now_and_after_a_restart_without_mlflow(
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
-    models: Path,
-    signer: Signer,
-    tmp_path: Path,
+    prepare: Prepare,
 ) -> None:
-    registry.promote("iris", signer.prepare(registry, models / "linear", tmp_path))
+    registry.promote("iris", prepare("linear"))
     async with start(settings) as api:
         await until_served(api, "1")
         assert await metric(api, "tripod_api_model_not_trusted") == 0
@@ -136,16 +141,14 @@ async def test_what_is_not_as_it_was_signed_is_refused_and_the_last_good_version
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
-    models: Path,
-    signer: Signer,
-    tmp_path: Path,
+    prepare: Prepare,
     attack: Callable[[Path], object],
     reason: str,
 ) -> None:
-    registry.promote("iris", signer.prepare(registry, models / "linear", tmp_path))
+    registry.promote("iris", prepare("linear"))
     async with start(settings) as api:
         await until_served(api, "1")
-        folder = signer.prepare(registry, models / "forest", tmp_path)
+        folder = prepare("forest")
         attack(folder)
         refused = await metric(api, "tripod_api_model_refusals_total")
         registry.promote("iris", folder)
@@ -168,11 +171,10 @@ async def test_it_is_not_asked_for_again_until_the_registry_changes(
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
-    models: Path,
+    prepare: Prepare,
     signer: Signer,
-    tmp_path: Path,
 ) -> None:
-    folder = signer.prepare(registry, models / "linear", tmp_path)
+    folder = prepare("linear")
     (folder / SIGNATURE_FILE).unlink()
     registry.promote("iris", folder)
     async with start(settings) as api:
@@ -196,11 +198,9 @@ async def test_a_copy_from_before_the_key_is_fetched_again_once_it_is_signed(
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
-    models: Path,
-    signer: Signer,
-    tmp_path: Path,
+    prepare: Prepare,
 ) -> None:
-    folder = signer.prepare(registry, models / "linear", tmp_path)
+    folder = prepare("linear")
     registry.promote("iris", folder)
     async with start(settings.model_copy(update={"model_public_keys": ()})) as api:
         await until_served(api, "1")
@@ -214,11 +214,9 @@ async def test_a_copy_on_this_disk_that_is_not_what_was_signed_is_not_loaded(
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
-    models: Path,
-    signer: Signer,
-    tmp_path: Path,
+    prepare: Prepare,
 ) -> None:
-    registry.promote("iris", signer.prepare(registry, models / "linear", tmp_path))
+    registry.promote("iris", prepare("linear"))
     async with start(settings) as api:
         await until_served(api, "1")
     registry.stop()
@@ -240,13 +238,14 @@ async def test_with_two_keys_both_count(
     registry: RegistryServer,
     settings: ApiSettings,
     start: Start,
+    prepare: Prepare,
     models: Path,
     signer: Signer,
     tmp_path: Path,
 ) -> None:
     newer = Signer(tmp_path, "newer")
     both = settings.model_copy(update={"model_public_keys": (signer.public, newer.public)})
-    registry.promote("iris", signer.prepare(registry, models / "linear", tmp_path))
+    registry.promote("iris", prepare("linear"))
     async with start(both) as api:
         await until_served(api, "1")
         registry.promote("iris", newer.prepare(registry, models / "forest", tmp_path))

@@ -37,6 +37,13 @@ class Host:
         self._systemd.bind(str(self._folder / "notify"))
         self._systemd.settimeout(WAIT_SECONDS)
         self._port: int = self._listener.getsockname()[1]
+        self._client = self._stack.enter_context(
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{self._port}",
+                headers={"Connection": "close"},
+                timeout=WAIT_SECONDS,
+            )
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,9 +77,8 @@ class Host:
         until_told(self._systemd, "READY=1")
 
     def get(self, path: str) -> httpx.Response:
-        """What the worker answers that takes the connection."""
-        url = f"http://127.0.0.1:{self._port}{path}"
-        return httpx.get(url, timeout=WAIT_SECONDS).raise_for_status()
+        """What the worker answers that takes the connection, which is a new one."""
+        return self._client.get(path).raise_for_status()
 
     def ask(self, times: int) -> None:
         """Asks for the version, over as many connections."""
