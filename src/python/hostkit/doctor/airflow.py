@@ -21,7 +21,6 @@ TRAINING_DAG = "train_model"
 RUN_SECONDS = 60.0
 SECONDS_BETWEEN_LOOKS = 0.25
 
-_RUNS = f"/api/v2/dags/{DAG}/dagRuns"
 _UNITS = {"dag_processor": "airflow-host-dag-processor", "metadatabase": "airflow-host-api-server"}
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hostkit.definition import Definition
 from hostkit.errors import HostError
@@ -192,11 +191,3 @@ class Machine:
     @property
     def _recovery(self) -> str:
         return f"{self.layout.host}-recover.service"
-
-
-def settings_or_none(definition: Definition, layout: Layout) -> Any:
-    """The settings, if they are valid."""
-    try:
-        return read_settings(definition, layout)
-    except HostError:
-        return None
