@@ -128,6 +128,16 @@ def test_a_host_without_a_database_yet_has_a_backup_that_says_so(host: Host) -> 
     assert create(host).manifest.database == "absent"
 
 
+def test_a_host_that_is_not_there_has_no_backup(host: Host) -> None:
+    loaded, layout = host.loaded, host.layout
+    host.database.unlink()
+    shutil.rmtree(host.artifacts)
+    layout.env_file.unlink()
+    with pytest.raises(HostError, match="nothing to back up: neither .*/etc/test-host/env"):
+        backup.create(DEFINITION, loaded, layout, layout.backups / "one")
+    assert not list(layout.backups.iterdir())
+
+
 def test_the_database_alone(host: Host) -> None:
     made = create(host, with_folders=False)
     assert made.manifest.folders is None

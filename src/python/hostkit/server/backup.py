@@ -162,6 +162,11 @@ class _Work:
             entries |= self._copy_settings(half)
         if with_credentials and self.layout.credentials.is_dir():
             entries |= copy_tree(self.layout.credentials, half / CREDENTIALS, prefix=CREDENTIALS)
+        if not entries:
+            raise HostError(
+                f"there is nothing to back up: neither {self.env_file} nor data of this host is"
+                " there; name its env file by --env-file, or run this on its server"
+            )
         this = release.describe(self.definition.distributions)
         manifest = Manifest(
             host=self.definition.name,
