@@ -133,7 +133,7 @@ def test_a_host_that_is_not_there_has_no_backup(host: Host) -> None:
     host.database.unlink()
     shutil.rmtree(host.artifacts)
     layout.env_file.unlink()
-    with pytest.raises(HostError, match="nothing to back up: neither .*/etc/test-host/env"):
+    with pytest.raises(HostError, match=r"nothing to back up: neither .*/etc/test-host/env"):
         backup.create(DEFINITION, loaded, layout, layout.backups / "one")
     assert not list(layout.backups.iterdir())
 
