@@ -178,7 +178,7 @@ def _credentials(scope: Any) -> tuple[str, str] | None:
 
 def _unauthorized(sentence: str) -> PlainTextResponse:
     return PlainTextResponse(
-        f"{sentence}: 'mlflow_host.pex users' on MLflow's server makes accounts.\n",
+        f"{sentence}: 'mlflow-host users' on MLflow's server makes accounts.\n",
         401,
         {"WWW-Authenticate": 'Basic realm="mlflow", charset="UTF-8"'},
     )

@@ -15,7 +15,7 @@ CONFIGURATION = "basic-auth.ini"
 """Below STATE_DIRECTORY: made again at each start, since it says where the database is."""
 
 REMEDY = (
-    "this database is from a release without accounts: 'mlflow_host.pex users add-service api' and"
+    "this database is from a release without accounts: 'mlflow-host users add-service api' and"
     " 'users add-service airflow' make those of the other hosts and say where their passwords go;"
     " then 'systemctl restart mlflow-host' locks it"
 )
