@@ -4,6 +4,7 @@ import msgspec
 
 from api_host.errors import ModelRefusedError
 from api_host.models.flavors.flavor import Flavor, plain_name
+from api_host.models.flavors.lightgbm import LightgbmFlavor
 from api_host.models.flavors.onnx import OnnxFlavor
 from api_host.models.flavors.sklearn import SklearnFlavor
 from api_host.models.flavors.xgboost import XgboostFlavor
@@ -18,6 +19,7 @@ class _Flavors(msgspec.Struct, frozen=True):
     sklearn: SklearnFlavor | None = None
     onnx: OnnxFlavor | None = None
     xgboost: XgboostFlavor | None = None
+    lightgbm: LightgbmFlavor | None = None
     python_function: _PythonFunction = _PythonFunction()
 
 
@@ -46,11 +48,12 @@ class Description(msgspec.Struct, frozen=True):
     def flavor(self) -> Flavor:
         """The format of the model. Raises `ModelRefusedError` if it is none that is served."""
         flavors = self.flavors
-        found: Flavor | None = flavors.sklearn or flavors.onnx or flavors.xgboost
+        known = (flavors.sklearn, flavors.onnx, flavors.xgboost, flavors.lightgbm)
+        found: Flavor | None = next((each for each in known if each is not None), None)
         if found is None:
             raise ModelRefusedError(
-                "only models logged with mlflow.sklearn, mlflow.onnx or mlflow.xgboost are served;"
-                " one of another library can be exported to ONNX"
+                "only models logged with mlflow.sklearn, mlflow.onnx, mlflow.xgboost or"
+                " mlflow.lightgbm are served; one of another library can be exported to ONNX"
             )
         return found
 

@@ -59,7 +59,7 @@ class XgboostFlavor(msgspec.Struct, frozen=True):
 
     def engines(self, model: "XgboostModel", function: str, signature: Signature | None) -> Engines:
         """The runtime of trees, whatever the rows are."""
-        from api_host.models.flavors.xgboost_model import Numbers  # noqa: PLC0415
+        from api_host.models.flavors.boosted import Numbers  # noqa: PLC0415
 
         answer = getattr(model, function)
         numbers = Numbers(answer) if signature is not None and signature.numeric else None

@@ -4,7 +4,7 @@ XGBoost itself is not part of this host: it is 17 MB, and a spoiled file ends it
 file says is read here and checked; rows are compared in float32, as XGBoost does.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,14 @@ from numpy.typing import NDArray
 from api_host.compiled.onnx_trees import open_trees
 from api_host.compiled.trees import MOST_NODES, Ensemble, Tree
 from api_host.errors import ModelRefusedError
+from api_host.models.flavors.boosted import (
+    Answer,
+    identity,
+    matrix_of,
+    reached,
+    sigmoid,
+    softmax,
+)
 from api_host.models.flavors.ubjson import read_ubjson
 from api_host.schema import Signature
 from api_host.table import Matrix, Natural
@@ -24,23 +32,8 @@ Floats = NDArray[np.float32]
 _HALF = 0.5
 
 
-def _same(margins: NDArray[Any]) -> NDArray[Any]:
-    return margins
-
-
-def _sigmoid(margins: NDArray[Any]) -> NDArray[Any]:
-    chances: NDArray[Any] = 1 / (1 + np.exp(-margins))
-    return chances
-
-
 def _logit(chances: NDArray[Any]) -> NDArray[Any]:
     return -np.log(1 / chances - 1)
-
-
-def _softmax(margins: NDArray[Any]) -> NDArray[Any]:
-    shares: NDArray[Any] = np.exp(margins - margins.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    return shares
 
 
 def _largest(margins: NDArray[Any]) -> NDArray[Any]:
@@ -48,9 +41,7 @@ def _largest(margins: NDArray[Any]) -> NDArray[Any]:
     return largest
 
 
-_Function = Callable[[NDArray[Any]], NDArray[Any]]
-
-OBJECTIVES: Mapping[str, tuple[_Function, _Function]] = {
+OBJECTIVES: Mapping[str, tuple[Answer, Answer]] = {
     **dict.fromkeys(
         (
             "reg:squarederror",
@@ -59,12 +50,12 @@ OBJECTIVES: Mapping[str, tuple[_Function, _Function]] = {
             "rank:ndcg",
             "rank:pairwise",
         ),
-        (_same, _same),
+        (identity, identity),
     ),
-    **dict.fromkeys(("binary:logistic", "reg:logistic"), (_logit, _sigmoid)),
+    **dict.fromkeys(("binary:logistic", "reg:logistic"), (_logit, sigmoid)),
     **dict.fromkeys(("count:poisson", "reg:gamma", "reg:tweedie"), (np.log, np.exp)),
-    "multi:softprob": (_same, _softmax),
-    "multi:softmax": (_same, _largest),
+    "multi:softprob": (identity, softmax),
+    "multi:softmax": (identity, _largest),
 }
 """What becomes of the base score, and of the sums of the leaves."""
 
@@ -113,12 +104,7 @@ class XgboostModel:
     def _matrix(self, data: Natural | Matrix) -> NDArray[Any]:
         if isinstance(data, pd.DataFrame) and self.names and list(data.columns) != self.names:
             raise ValueError(f"the columns must be {', '.join(self.names)}, in this order")
-        matrix = np.asarray(data)
-        if matrix.dtype.kind not in "biuf" or matrix.ndim != len("nk"):
-            raise ValueError(f"it takes numbers in {self.width} columns, and is given others")
-        if matrix.shape[1] != self.width:
-            raise ValueError(f"it takes {self.width} columns, and is given {matrix.shape[1]}")
-        return matrix
+        return matrix_of(data, self.width)
 
 
 class XgboostClassifier(XgboostModel):
@@ -141,22 +127,6 @@ class XgboostClassifier(XgboostModel):
         """The probability of each class."""
         found = self._predictions(data)
         return found if found.ndim > 1 else np.column_stack([1 - found, found])
-
-
-class Numbers:
-    """A function of a model, of rows that are numbers in its order."""
-
-    name = "onnxruntime"
-
-    def __init__(self, answer: Callable[[Matrix], NDArray[Any]]) -> None:
-        self._answer = answer
-
-    def predict(self, matrix: Matrix) -> NDArray[Any] | None:
-        """What the model says; None where it is to say what is wrong."""
-        try:
-            return self._answer(matrix)
-        except ValueError:
-            return None
 
 
 def read_model(
@@ -218,7 +188,7 @@ def _ensemble(learner: Any, width: int, targets: int, *, stops_early: bool) -> E
 
 def _tree(tree: Mapping[str, Any], width: int) -> Tree:
     left, right = _array(tree, "left_children", np.int64), _array(tree, "right_children", np.int64)
-    reached = _reached(left, right)
+    order = reached(left, right)
     conditions = _array(tree, "split_conditions", np.float32)
     feature = _array(tree, "split_indices", np.int64)
     default = _array(tree, "default_left", np.bool_)
@@ -227,39 +197,23 @@ def _tree(tree: Mapping[str, Any], width: int) -> Tree:
     if len(tree.get("categories", ())) or any(tree.get("split_type", ())):
         raise ModelRefusedError("its trees split by categories, which is not served")
     number = np.full(len(left) + 1, -1)  # The last is for the -1 of leaves.
-    number[reached] = np.arange(len(reached))
-    left, right, feature = left[reached], right[reached], feature[reached]
+    number[order] = np.arange(len(order))
+    left, right, feature = left[order], right[order], feature[order]
     split = left >= 0
-    if not np.isfinite(conditions[reached]).all():
+    if not np.isfinite(conditions[order]).all():
         raise ValueError("one of its trees has a number that is none")
     if ((feature < 0) | (feature >= width))[split].any():
         raise ValueError("one of its trees splits a column that is not there")
     # What is below goes left there, and what is not above does here.
-    below = np.nextafter(conditions[reached], np.float32(-np.inf)).astype(np.float64)
+    below = np.nextafter(conditions[order], np.float32(-np.inf)).astype(np.float64)
     return Tree(
         feature=feature,
         threshold=below,
-        gaps_left=default[reached],
+        gaps_left=default[order],
         left=number[left],
         right=number[right],
-        values=conditions[reached].astype(np.float64),
+        values=conditions[order].astype(np.float64),
     )
-
-
-def _reached(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The nodes of a tree, from its root. Raises `ValueError` if it leads nowhere."""
-    seen = np.zeros(len(left), np.bool_)
-    levels = [np.zeros(1, np.int64)]
-    while len(levels[-1]):
-        level = levels[-1]
-        if level.min() < 0 or level.max() >= min(len(left), len(right)):
-            raise ValueError("one of its trees leads out of itself")
-        if seen[level].any() or len(np.unique(level)) < len(level):
-            raise ValueError("one of its trees has a circle")
-        seen[level] = True
-        split = level[(left[level] != -1) | (right[level] != -1)]
-        levels.append(np.concatenate([left[split], right[split]]))
-    return np.concatenate(levels)
 
 
 def _array(tree: Mapping[str, Any], name: str, dtype: type[Any]) -> NDArray[Any]:
