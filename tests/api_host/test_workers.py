@@ -1,5 +1,6 @@
 """Several workers on one socket are one host to Prometheus."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -19,6 +20,14 @@ from tests.api_host.test_serve import STOP_SECONDS, activated, serving, until_to
 from tests.docs.pages import documented_metrics, documented_process_metrics, shown_metrics
 
 WAIT_SECONDS = 120.0
+
+WITHOUT_RATES = {
+    "API_RATE_REQUESTS": "0",
+    "API_RATE_ROWS": "0",
+    "API_RATE_CONCURRENT": "0",
+}
+"""A worker that is stopped while it counts for its callers would make the others wait for it."""
+
 Worker = subprocess.Popen[bytes]
 
 
@@ -62,6 +71,7 @@ class Host:
                 args=activated(self._listener),
                 pass_fds=(self._listener.fileno(),),
                 API_WORKERS="2",
+                **WITHOUT_RATES,
                 STATE_DIRECTORY=str(self._folder / "state"),
                 RUNTIME_DIRECTORY=str(self._folder / "run"),
                 NOTIFY_SOCKET=str(self._folder / "notify"),
@@ -108,6 +118,8 @@ def only(worker: Worker, other: Worker) -> Iterator[None]:
     """In the block one of two workers answers, and the other does nothing."""
     assert worker.poll() is None
     other.send_signal(signal.SIGSTOP)
+    # Until then it may take one more connection, which nobody would answer.
+    os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)
     try:
         yield
     finally:
@@ -126,6 +138,7 @@ def test_requests_are_counted_once_whoever_answers_and_whoever_is_killed(
             host.until([count], "tripod_api_request_seconds_bucket", route="version", le="+Inf")
 
         host.ask(50)
+        expect(50)
         with only(one, other):
             host.ask(20)
             expect(70)
