@@ -292,6 +292,41 @@ def attack(server: Server, name: str, how: Attack, honest: Honest) -> Row:
     return Row(name, happened, honest.saw(start))
 
 
+def unread(port: int) -> int:
+    """How many bytes the kernel holds for the client of the only connection of a port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = [line[4] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "01"]
+    assert len(ours) == 1
+    return int(ours[0].split(":")[0], 16)
+
+
+def has_grown(server: Server, before: int) -> bool:
+    """Whether an answer has come into the kernel; if not, it waits in the server."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        if unread(server.port) > before:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def test_who_leaves_a_little_unread_is_cut_off_too(models: Path, tmp_path: Path) -> None:
+    """Too little for the server to be waiting for them: it has gone on to the next request."""
+    with (
+        attacked(models, tmp_path, API_IDLE_TIMEOUT_SECONDS="2") as server,
+        socket.socket() as attacker,
+    ):
+        attacker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # Soon it is full.
+        attacker.settimeout(MOST_SECONDS)
+        attacker.connect(("127.0.0.1", server.port))
+        is_full = False
+        while not is_full:
+            before = unread(server.port)
+            attacker.sendall(b"GET /metrics HTTP/1.1\r\nHost: api\r\n\r\n")
+            is_full = not has_grown(server, before)
+        assert is_cut(attacker, MOST_SECONDS * 1000)
+
+
 @pytest.fixture(scope="module")
 def table(pytestconfig: pytest.Config) -> Iterator[list[Row]]:
     with printed("On a connection", HTTP1.keys() | HTTP2.keys(), pytestconfig) as rows:

@@ -246,6 +246,12 @@ class _Connection(TCPServer):
         if self._idle.period is not None:
             self._idle.end()
 
+    async def _initiate_server_close(self) -> None:
+        await super()._initiate_server_close()
+        # What its client has not read holds up the end of a connection, and so of reading from it.
+        if self._reading is not None:
+            self._reading.cancel()
+
     async def _refuse(self, why: str) -> None:
         try:
             async with asyncio.timeout(ASK_SECONDS):
