@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
+from limits import RateLimitItem, RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
@@ -50,7 +51,7 @@ class SharedCounter:
         """Uses so much, if it may be used."""
 
         async def use() -> Use:
-            may = await self._limiter.hit(quota.item, caller, cost=amount)
+            may = await self._limiter.hit(_item(quota), caller, cost=amount)
             return Use(may, await self._window(quota, caller))
 
         return await self._ask(use, lambda: self._local.use(quota, caller, amount))
@@ -62,7 +63,7 @@ class SharedCounter:
         )
 
     async def _window(self, quota: Quota, caller: str) -> Window:
-        key = quota.item.key_for(caller)
+        key = _item(quota).key_for(caller)
         previous, _, current, seconds = await self._storage.get_sliding_window(key, quota.seconds)
         # Redis forgets the current window when it has faded: at twice its length.
         return Window(previous, max(0.0, seconds - quota.seconds), current, quota.seconds)
@@ -103,3 +104,8 @@ class SharedCounter:
             _log.info("rates are counted for all hosts again")
             self._away_until = 0.0
             metrics.RATES_SHARED.set(1)
+
+
+def _item(quota: Quota) -> RateLimitItem:
+    """A quota as the library knows it."""
+    return RateLimitItemPerSecond(quota.amount, quota.seconds, namespace=quota.name)

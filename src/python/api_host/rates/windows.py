@@ -1,11 +1,9 @@
 """What may be used within a window, and what is left of it."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
-from limits import RateLimitItem, RateLimitItemPerSecond
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,6 @@ class Quota:
     name: str
     amount: int
     seconds: int
-
-    @cached_property
-    def item(self) -> RateLimitItem:
-        """The same for the library."""
-        return RateLimitItemPerSecond(self.amount, self.seconds, namespace=self.name)
 
 
 class Window(msgspec.Struct):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from api_host.compiled.engines import Engines
+from api_host.schema import Signature
 from api_host.table import Matrix, Natural
 
 Answer = Callable[[NDArray[Any]], NDArray[Any]]
@@ -72,3 +74,10 @@ class Numbers:
             return self._answer(matrix)
         except ValueError:
             return None
+
+
+def engines_of(answer: Callable[[Any], NDArray[Any]], signature: Signature | None) -> Engines:
+    """The runtime of trees, which answers whatever the rows are."""
+    numbers = Numbers(answer) if signature is not None and signature.numeric else None
+    why = "the trees of the model are a graph that onnxruntime predicts with"
+    return Engines(answer, why, numbers, itself="onnxruntime")

@@ -59,9 +59,6 @@ class XgboostFlavor(msgspec.Struct, frozen=True):
 
     def engines(self, model: "XgboostModel", function: str, signature: Signature | None) -> Engines:
         """The runtime of trees, whatever the rows are."""
-        from api_host.models.flavors.boosted import Numbers  # noqa: PLC0415
+        from api_host.models.flavors.boosted import engines_of  # noqa: PLC0415
 
-        answer = getattr(model, function)
-        numbers = Numbers(answer) if signature is not None and signature.numeric else None
-        why = "the trees of the model are a graph that onnxruntime predicts with"
-        return Engines(answer, why, numbers, itself="onnxruntime")
+        return engines_of(getattr(model, function), signature)
