@@ -28,6 +28,12 @@ MOST_RETRY_SECONDS = 60
 RECENT = 0.2
 """How much the last call counts in what calls have taken of late."""
 
+SURE = 0.5
+"""The share of its time by which a request is to be answered, by what calls have taken of late.
+
+Under load they take longer: nobody is to wait in vain.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
@@ -150,7 +156,7 @@ class Lane:
 
         Raises `Problem` at once where more is asked than may be.
 
-        `seconds`: how long they may take: who would wait longer is told so at once.
+        `seconds`: how long they may take: who might wait longer is told so at once.
         `caller`: who asks: those who wait take turns.
         What is cancelled is not computed any more, unless it has begun.
         """
@@ -166,8 +172,9 @@ class Lane:
 
     def _refuse_too_many(self, queue: _Queue, seconds: float, caller: str) -> None:
         wait = queue.seconds(caller)
-        if wait > seconds:
-            why = f"{self._name} would answer in {wait:.1f} s, and may take {seconds:g} s"
+        if wait > seconds * SURE:
+            near = f"too near to the {seconds:g} s it may take"
+            why = f"{self._name} would answer in {wait:.1f} s, {near}"
             raise self._refusal(why, wait)
         waiting = self._small.count + self._large.count
         if waiting < self._limits.waiting:
