@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from structlog.testing import capture_logs
 
 from api_host.auth.caller import Access
+from api_host.auth.keys import Keyring
 from api_host.auth.needs import Open
 from api_host.rpc import health, needs, service
 from api_host.rpc.open_inference_pb2 import (
@@ -24,6 +25,7 @@ from api_host.rpc.open_inference_pb2 import (
     ModelReadyRequest,
     RepositoryIndexRequest,
     RepositoryModelLoadRequest,
+    ServerMetadataRequest,
 )
 from api_host.settings import ApiSettings
 from tests.api_host.conftest import Start, until
@@ -88,6 +90,17 @@ def empty(name: str, model: str = "iris") -> Message:
     return request
 
 
+SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
+
+
+def reflection_of(api: Client) -> Any:
+    return api.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+
+
 def test_every_method_says_what_it_needs_and_nothing_else_does() -> None:
     methods = [*service.SERVICE.methods]
     methods += [health.SERVICE.methods_by_name[name] for name in ("Check", "Watch")]
@@ -146,17 +159,31 @@ async def test_health_is_open_and_reflection_is_not(api: Client, texts: dict[str
     )
     answer = await check(HealthCheckRequest(), timeout=ABSENT)
     assert answer.status == HealthCheckResponse.SERVING
-    reflect: Any = api.channel.stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
-        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-    )
-    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    reflect = reflection_of(api)
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await reflect(iter([question]), timeout=ABSENT).read()
+        await reflect(iter([SERVICES]), timeout=ABSENT).read()
     assert error.value.code() is NONE
-    call = reflect(iter([question]), timeout=ABSENT, **with_key(texts["train"]))
+    call = reflect(iter([SERVICES]), timeout=ABSENT, **with_key(texts["train"]))
     assert len((await call.read()).list_services_response.service) > 1
+
+
+async def test_a_stream_of_reflection_answers_no_more_once_its_key_is_revoked(
+    api: Client, texts: dict[str, str], file: Path
+) -> None:
+    call = reflection_of(api)(timeout=ABSENT, **with_key(texts["train"]))
+    await call.write(SERVICES)
+    assert (await call.read()).list_services_response.service
+    Keyring(file).revoke("train")
+
+    async def is_unknown() -> bool:
+        key = with_key(texts["train"])
+        return (await api.call("ServerMetadata", ServerMetadataRequest(), **key)).code is NONE
+
+    await until(is_unknown)
+    await call.write(SERVICES)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call.read()
+    assert error.value.code() is NONE
 
 
 async def test_calls_name_their_caller_and_address_and_changes_are_audited(

@@ -33,14 +33,20 @@ class Reflection(grpc.aio.ServerInterceptor):
             return handler
         inner: Any = handler.stream_stream  # Of gRPC's other, synchronous interface, by its types.
 
+        async def checked(messages: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            await find_caller(self._host, context, Open.TO_CALLERS)
+            async for message in messages:
+                # A key may be revoked while the stream goes on.
+                await find_caller(self._host, context, Open.TO_CALLERS)
+                yield message
+
         async def answer(messages: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
             try:
-                await find_caller(self._host, context, Open.TO_CALLERS)
+                async for message in inner(checked(messages, context), context):
+                    yield message
             except Problem as problem:
                 code, detail = statuses.code(problem.kind), statuses.detail(problem)
                 await context.abort(code, detail, tuple(statuses.metadata(problem)))
-            async for message in inner(messages, context):
-                yield message
 
         return grpc.stream_stream_rpc_method_handler(
             answer, handler.request_deserializer, handler.response_serializer
