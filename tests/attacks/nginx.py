@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from tests.lacks import program
 
 NAME = "localhost"
@@ -23,11 +25,15 @@ class Front:
 
     `ca`: the certificate by which it is trusted.
     `log`: a line for each request: its id, its method, its target, and the API's status, or "-".
+    `name`: by which clients ask it.
+    `shown`: the API behind it asks nobody who he is.
     """
 
     port: int
     ca: Path
     log: Path
+    name: str = NAME
+    shown: bytes = b""
 
     @property
     def url(self) -> str:
@@ -45,6 +51,10 @@ class Front:
             context.set_alpn_protocols(list(protocols))
         plain = socket.create_connection(("127.0.0.1", self.port))
         return context.wrap_socket(plain, server_hostname=NAME)
+
+    def client(self) -> httpx.Client:
+        """A client that trusts it."""
+        return httpx.Client(base_url=self.url, verify=self.trust(), timeout=60, trust_env=False)
 
     def passed_on(self, request_id: str = "-") -> list[tuple[str, str]]:
         """The method and the target of each request that the API got, by its id if it had one."""

@@ -27,9 +27,10 @@ class Trick:
     line: bytes = b"POST /v1/models/iris/predict HTTP/1.1"
     host: bytes = b"Host: HOST\r\n"
 
-    def request(self, host: str) -> bytes:
-        """Its bytes, for a server of this name."""
-        head = self.line + b"\r\n" + self.host + b"Content-Type: application/json\r\n" + self.head
+    def request(self, host: str, shown: bytes = b"") -> bytes:
+        """Its bytes, for a server of this name. `shown`: headers that say who asks."""
+        head = self.line + b"\r\n" + self.host + shown
+        head += b"Content-Type: application/json\r\n" + self.head
         return (head + b"\r\n\r\n" + self.body + SMUGGLED).replace(b"HOST", host.encode())
 
 

@@ -4,8 +4,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,15 +14,12 @@ from dev_hosts.hosts import Hosts
 from dev_hosts.pexes import Pexes
 from tests.attacks import nginx, smuggling
 from tests.attacks.honest import Honest, predicting
+from tests.attacks.installed import ATTACKS, PREDICT
 from tests.attacks.nginx import Front
 from tests.attacks.smuggling import SECRET, TRICKS
 from tests.attacks.table import Row, printed
 
 pytestmark = pytest.mark.usefixtures("journey")
-
-PREDICT = "/v1/models/iris/predict"
-AT_ONCE = 50
-DRIPS = 20
 
 
 def free_port() -> int:
@@ -47,9 +43,7 @@ def front(hosts: Hosts, pexes: Pexes, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def client(front: Front) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=front.url, verify=front.trust(), timeout=60, trust_env=False
-    ) as client:
+    with front.client() as client:
         yield client
 
 
@@ -64,69 +58,6 @@ def honest(client: httpx.Client) -> Iterator[Honest]:
 def table(pytestconfig: pytest.Config) -> Iterator[list[Row]]:
     with printed("On what is installed", [*ATTACKS, *TRICKS], pytestconfig) as rows:
         yield rows
-
-
-Attack = Callable[[Front], str]
-
-
-def many(attack: Callable[[socket.socket], None]) -> Attack:
-    """Many connections at a time, each of which does something and is then left alone."""
-
-    def attacks(front: Front) -> str:
-        connections = [front.connect() for _ in range(AT_ONCE)]
-        for connection in connections:
-            with suppress(OSError):
-                attack(connection)
-        for connection in connections:
-            connection.close()
-        return f"{AT_ONCE} connections held, and served on"
-
-    return attacks
-
-
-def slowly(connection: socket.socket) -> None:
-    connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: {nginx.NAME}\r\n".encode())
-    for _ in range(DRIPS):
-        connection.sendall(b"X: y\r\n")
-
-
-def half_a_body(connection: socket.socket) -> None:
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: {nginx.NAME}\r\nContent-Length: 10000\r\n\r\n{{"
-    connection.sendall(head.encode())
-
-
-def bomb(body: bytes, **headers: str) -> Attack:
-    """One body, which is refused."""
-
-    def attack(front: Front) -> str:
-        given = {"Content-Type": "application/json"}
-        given |= {name.replace("_", "-"): value for name, value in headers.items()}
-        with httpx.Client(verify=front.trust(), timeout=60, trust_env=False) as attacker:
-            answer = attacker.post(front.url + PREDICT, content=body, headers=given)
-        kind = answer.json()["type"].rpartition(":")[2]
-        return f"{answer.status_code} {kind}"
-
-    return attack
-
-
-def many_headers(front: Front) -> str:
-    with httpx.Client(verify=front.trust(), timeout=60, trust_env=False) as attacker:
-        headers = {f"X-{index}": "y" for index in range(200)}
-        answer = attacker.get(front.url + "/v1/models", headers=headers)
-    return str(answer.status_code)
-
-
-ATTACKS: dict[str, Attack] = {
-    "headers that do not end": many(slowly),
-    "half of a body": many(half_a_body),
-    "nothing after the handshake": many(lambda _: None),
-    "arrays in arrays": bomb(b'{"rows":' + b"[" * 10_000),
-    "a zip bomb": bomb(b"\x1f\x8b" + bytes(10_000), Content_Encoding="gzip"),
-    "a body that is too large": bomb(b" " * 17_000_000),
-    "a string that is too long": bomb(b'{"rows":[["' + b"y" * 100_000 + b'"]]}'),
-    "too many columns": bomb(b'{"rows":[[' + b"1," * 20_000 + b"1]]}"),
-    "200 headers": many_headers,
-}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -148,7 +79,7 @@ def test_no_request_hides_another(
 ) -> None:
     start = time.monotonic()
     with front.connect() as connection:
-        statuses = smuggling.sent(connection, TRICKS[name].request(nginx.NAME))
+        statuses = smuggling.sent(connection, TRICKS[name].request(front.name))
     table.append(Row(name, smuggling.told(statuses), honest.saw(start)))
     passed_on = front.passed_on().count(("POST", SECRET))
     assert secrets_of_log(hosts.log("api")) == passed_on
