@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
@@ -25,6 +25,7 @@ from tests.api_host.registry_server import running
 from tests.api_host.test_serve import ROW, connections_of, free_port, serving, until_well
 from tests.attacks.honest import Honest, predicting
 from tests.attacks.table import Row, printed
+from tests.late_bodies import begun, told_without_an_end
 
 MEBIBYTES = 1024 * 1024
 
@@ -431,6 +432,27 @@ def test_one_address_leaves_connections_to_others(models: Path, tmp_path: Path) 
         with server.connect("127.0.0.2") as other:
             other.sendall(request)
             assert other.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_comes_after_the_answer_is_not_in_the_way_of_the_next(server: Server) -> None:
+    connection, answer = begun(server.port, "/nowhere", 10)
+    with closing(connection):
+        assert (answer.status, answer.will_close) == (404, False)
+        connection.send(b"0123456789")
+        connection.request("GET", "/livez")
+        assert connection.getresponse().status == 200
+
+
+def test_an_answer_to_a_body_that_is_not_worth_it_says_that_it_is_the_last(server: Server) -> None:
+    connection, answer = begun(server.port, "/nowhere", 1_000_000)
+    connection.close()
+    assert (answer.status, answer.will_close) == (404, True)
+
+
+def test_whoever_sends_on_after_the_answer_gets_all_of_it(server: Server) -> None:
+    told = told_without_an_end(server.port, "/nowhere", 1_000_000)
+    assert b"connection: close" in told.lower()
+    assert told.endswith(b"}")
 
 
 def test_http2_survives_a_body_that_nobody_wants(server: Server) -> None:

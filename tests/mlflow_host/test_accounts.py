@@ -4,6 +4,7 @@ import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from tests.late_bodies import begun, told_without_an_end
 from tests.mlflow_host.accounts import PASSWORD, Protected, names, run, start_protected
 
 # MLflow warns its own developers.
@@ -214,9 +216,8 @@ def test_airflow_changes_only_what_it_made(protected: Protected, version: str) -
         assert refused(lambda: airflow.delete_registered_model("churn"))
         airflow.set_registered_model_tag("iris", "by", "airflow")
         airflow.delete_experiment(airflow.create_experiment("its own"))
-    for path in ("users/create", "users/permissions/grant", "roles/create", "webhooks"):
-        # A connection each: one on which a refusal comes before the body ends with it.
-        with protected.client("airflow") as client:
+    with protected.client("airflow") as client:
+        for path in ("users/create", "users/permissions/grant", "roles/create", "webhooks"):
             assert client.post(f"{API}/{path}", json={"username": "x"}).status_code == 403
 
 
@@ -325,3 +326,23 @@ def test_an_operator_makes_lists_and_removes_accounts(protected: Protected) -> N
     assert listed["api"] == ["api"]
     run(folder, "users", "remove", "zoe")
     assert "zoe" not in {user.name for user in protected.users().all()}
+
+
+def test_a_refusal_before_its_body_is_not_in_the_way_of_the_next_request(
+    protected: Protected,
+) -> None:
+    connection, answer = begun(protected.host.port, f"{API}/runs/create", 10)
+    with closing(connection):
+        assert (answer.status, answer.will_close) == (401, False)
+        connection.send(b"0123456789")
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
+
+
+def test_a_refused_upload_that_goes_on_gets_the_whole_answer(protected: Protected) -> None:
+    connection, answer = begun(protected.host.port, f"{ARTIFACTS}/1/file", 1_000_000)
+    connection.close()
+    assert (answer.status, answer.will_close) == (401, True)
+    told = told_without_an_end(protected.host.port, f"{ARTIFACTS}/1/file", 1_000_000)
+    assert b"connection: close" in told.lower()
+    assert told.endswith(b"makes accounts.\n")

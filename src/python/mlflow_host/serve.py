@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from hostkit import pulse
+from hostkit import http1, pulse
 from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
 from hostkit.listener import FIRST, become_anew, inherited, listens_on
@@ -57,6 +57,7 @@ def serve(
     protection = _prepare_database(settings)
     _tell(settings, protection)
     departure = Departure(_application(settings, protection), lambda: _check(read_again()))
+    http1.speak()
     # A copy, which Hypercorn closes.
     config = _configuration(os.dup(listener.fileno()))
     try:

@@ -12,13 +12,14 @@ from hypercorn.config import Config
 from hypercorn.events import Event as WireEvent
 from hypercorn.events import RawData
 from hypercorn.protocol.events import Event, Response
-from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
+from hypercorn.protocol.h11 import H2ProtocolAssumedError
 from hypercorn.typing import H11SendableEvent
 
 from api_host.http.heads import Heads
 from api_host.http.messages import Messages, Request
 from api_host.http.messages import Response as Answer
 from api_host.problems import HEADERS_TOO_LARGE, INVALID_REQUEST, Problem
+from hostkit import http1
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 """What an HTTP/2 connection without TLS begins with (RFC 9113, section 3.4), but for its end."""
@@ -28,7 +29,7 @@ _UNREADABLE = Problem(INVALID_REQUEST, "this is not HTTP/1.1, or leaves open whe
 _ILLEGAL = re.compile(rb"[\r\n\0]")
 
 
-class Http1(H11Protocol):
+class Http1(http1.Http1):
     """A connection that speaks HTTP/1.1.
 
     Hypercorn 0.18 sends the head of an answer by itself, which is a system call more and wakes the
@@ -59,7 +60,7 @@ class Http1(H11Protocol):
         """Sends a part of an answer."""
         is_last = self.keep_alive_requests >= self.config.keep_alive_max_requests
         if isinstance(event, Response) and event.status_code >= HTTPStatus.OK and not is_last:
-            await self._send_h11_event(self._response(event))
+            await self._send_h11_event(self._response(self.concluded(event)))
         else:
             await super().stream_send(event)
 
