@@ -101,12 +101,19 @@ def reflection_of(api: Client) -> Any:
     )
 
 
+def watch_of(api: Client) -> Any:
+    return api.channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=HealthCheckRequest.SerializeToString,
+        response_deserializer=HealthCheckResponse.FromString,
+    )
+
+
 def test_every_method_says_what_it_needs_and_nothing_else_does() -> None:
     methods = [*service.SERVICE.methods]
     methods += [health.SERVICE.methods_by_name[name] for name in ("Check", "Watch")]
     assert needs.NEEDS.keys() == {method.full_name for method in methods}
-    open_methods = {name for name, need in needs.NEEDS.items() if need is Open.TO_ALL}
-    assert open_methods == {method.full_name for method in methods[-2:]}
+    assert Open.TO_ALL not in needs.NEEDS.values()
 
 
 async def test_each_access_opens_its_methods_and_no_others(
@@ -151,20 +158,42 @@ async def test_a_key_for_some_models_sees_and_asks_no_others(
         assert details[0] == details[1].replace("none", "churn")
 
 
-async def test_health_is_open_and_reflection_is_not(api: Client, texts: dict[str, str]) -> None:
+async def test_health_answers_any_caller_and_no_stranger(
+    api: Client, texts: dict[str, str]
+) -> None:
     check: Any = api.channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         request_serializer=HealthCheckRequest.SerializeToString,
         response_deserializer=HealthCheckResponse.FromString,
     )
-    answer = await check(HealthCheckRequest(), timeout=ABSENT)
-    assert answer.status == HealthCheckResponse.SERVING
+    for ask in (check, lambda *args, **more: watch_of(api)(*args, **more).read()):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await ask(HealthCheckRequest(), timeout=ABSENT)
+        assert error.value.code() is NONE
+        answer = await ask(HealthCheckRequest(), timeout=ABSENT, **with_key(texts["train"]))
+        assert answer.status == HealthCheckResponse.SERVING
+
+
+async def test_reflection_answers_any_caller_and_no_stranger(
+    api: Client, texts: dict[str, str]
+) -> None:
     reflect = reflection_of(api)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await reflect(iter([SERVICES]), timeout=ABSENT).read()
     assert error.value.code() is NONE
     call = reflect(iter([SERVICES]), timeout=ABSENT, **with_key(texts["train"]))
     assert len((await call.read()).list_services_response.service) > 1
+
+
+async def test_who_watches_the_health_is_told_no_more_once_the_key_is_revoked(
+    api: Client, texts: dict[str, str], file: Path
+) -> None:
+    call = watch_of(api)(HealthCheckRequest(), timeout=ABSENT, **with_key(texts["train"]))
+    assert (await call.read()).status == HealthCheckResponse.SERVING
+    Keyring(file).revoke("train")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call.read()
+    assert error.value.code() is NONE
 
 
 async def test_a_stream_of_reflection_answers_no_more_once_its_key_is_revoked(

@@ -224,6 +224,12 @@ def _note_refusal(method: MethodDescriptor, call: Call, problem: Problem) -> Non
         call.note_change(change, "model", allowed=False)
 
 
+async def refuse(context: Context, problem: Problem) -> Never:
+    """Ends a call that is not made by a `handler`, with what is said to its caller."""
+    metadata = tuple(statuses.metadata(problem))
+    await context.abort(statuses.code(problem.kind), statuses.detail(problem), metadata)
+
+
 async def _refuse(context: Context, call: Call, problem: Problem) -> Never:
     call.status = statuses.code(problem.kind)
     metadata = (*call.metadata(), *statuses.metadata(problem))

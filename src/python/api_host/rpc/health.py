@@ -9,7 +9,8 @@ from grpc_health.v1.health_pb2 import DESCRIPTOR, HealthCheckRequest, HealthChec
 
 from api_host.host import Host
 from api_host.problems import NOT_FOUND, Problem
-from api_host.rpc.calls import Call, Calls, Context, Handler
+from api_host.rpc.calls import Call, Calls, Context, Handler, find_caller, refuse
+from api_host.rpc.needs import need_of
 from api_host.rpc.service import SERVICE as INFERENCE
 
 SERVICE = DESCRIPTOR.services_by_name["Health"]
@@ -21,12 +22,18 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 def handlers(host: Host, calls: Calls) -> dict[str, Handler]:
     """What gRPC is to do with calls of each method."""
+    need = need_of(SERVICE.methods_by_name["Watch"])
 
     async def watch(
         request: HealthCheckRequest, context: Context
     ) -> AsyncIterator[HealthCheckResponse]:
         said = None
         while not calls.parting.is_set():
+            # At each look: a key may be revoked while the stream goes on.
+            try:
+                await find_caller(host, context, need)
+            except Problem as problem:
+                await refuse(context, problem)
             status = _status(host, request.service)
             if status != said:
                 yield HealthCheckResponse(status=status)

@@ -8,8 +8,9 @@ from api_host.auth.caller import Access
 from api_host.auth.needs import NEED_OF_OTHERS, Need, Open
 
 NEEDS: Mapping[str, Need] = {
-    "grpc.health.v1.Health.Check": Open.TO_ALL,
-    "grpc.health.v1.Health.Watch": Open.TO_ALL,
+    # As over HTTP, of which a stranger may probe /livez and /readyz.
+    "grpc.health.v1.Health.Check": Open.TO_CALLERS,
+    "grpc.health.v1.Health.Watch": Open.TO_CALLERS,
     "inference.GRPCInferenceService.ServerLive": Open.TO_CALLERS,
     "inference.GRPCInferenceService.ServerReady": Open.TO_CALLERS,
     "inference.GRPCInferenceService.ServerMetadata": Open.TO_CALLERS,

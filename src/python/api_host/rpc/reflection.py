@@ -9,8 +9,7 @@ from grpc_reflection.v1alpha import reflection
 from api_host.auth.needs import Open
 from api_host.host import Host
 from api_host.problems import Problem
-from api_host.rpc import statuses
-from api_host.rpc.calls import Context, find_caller
+from api_host.rpc.calls import Context, find_caller, refuse
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -45,8 +44,7 @@ class Reflection(grpc.aio.ServerInterceptor):
                 async for message in inner(checked(messages, context), context):
                     yield message
             except Problem as problem:
-                code, detail = statuses.code(problem.kind), statuses.detail(problem)
-                await context.abort(code, detail, tuple(statuses.metadata(problem)))
+                await refuse(context, problem)
 
         return grpc.stream_stream_rpc_method_handler(
             answer, handler.request_deserializer, handler.response_serializer
