@@ -42,7 +42,7 @@ def main() -> None:
 @main.command()
 @env_file_option
 def serve(env_file: Path | None) -> None:
-    """Starts the tracking server and the model registry."""
+    """Run the tracking server and the model registry, until SIGTERM."""
     environment = dict(os.environ)
     settings = _prepare(env_file)
     from mlflow_host import serve as server  # noqa: PLC0415
@@ -58,7 +58,7 @@ def serve(env_file: Path | None) -> None:
 @env_file_option
 @json_option
 def migrate(env_file: Path | None, as_json: bool) -> None:
-    """Makes or upgrades the schema of the database. Make a backup first."""
+    """Make or upgrade the schema of the database. Make a backup first."""
     if env_file is None:
         systemd.hand_over(DEFINITION.name, "migrate", *(["--json"] if as_json else []))
     settings = _prepare(env_file)

@@ -64,5 +64,5 @@ def test_only_a_pex_file_has_a_bill() -> None:
 
 def test_help_teaches() -> None:
     told = run("--help").stdout
-    for word in ("CycloneDX 1.6", "X_host.pex sbom --output X_host.cdx.json", "docs/releases.md"):
+    for word in ("CycloneDX 1.6", "test_host.pex sbom --output bill.cdx.json", "docs/releases.md"):
         assert word in told

@@ -60,7 +60,7 @@ def add_users_commands(group: click.Group, host: str, prepare: Prepare) -> None:
     @stdin_option
     @env_file_option
     def add(name: str, role: str, password_stdin: bool, env_file: Path | None) -> None:
-        """Makes an account for a person, and shows its password, once."""
+        """Make an account for a person, and show its password, once."""
         arguments = ["add", name, "--role", role, *_flag(password_stdin)]
         with _change(host, env_file, "user.add", name, *arguments):
             text = _password(password_stdin)
@@ -72,7 +72,7 @@ def add_users_commands(group: click.Group, host: str, prepare: Prepare) -> None:
     @stdin_option
     @env_file_option
     def add_service(service: str, password_stdin: bool, env_file: Path | None) -> None:
-        """Makes the account that another host calls with, and says where its password goes."""
+        """Make the account that another host calls with, and say where its password goes."""
         arguments = ["add-service", service, *_flag(password_stdin)]
         with _change(host, env_file, "user.add", service, *arguments):
             text = _password(password_stdin)
@@ -101,7 +101,7 @@ def add_users_commands(group: click.Group, host: str, prepare: Prepare) -> None:
     @stdin_option
     @env_file_option
     def password(name: str, password_stdin: bool, env_file: Path | None) -> None:
-        """Gives an account another password. The old one is refused within a second."""
+        """Give an account another password. The old one is refused within a second."""
         with _change(
             host, env_file, "user.password", name, "password", name, *_flag(password_stdin)
         ):
@@ -113,7 +113,7 @@ def add_users_commands(group: click.Group, host: str, prepare: Prepare) -> None:
     @click.argument("name")
     @env_file_option
     def remove(name: str, env_file: Path | None) -> None:
-        """Takes an account away. It is refused within a second."""
+        """Take an account away. It is refused within a second."""
         with _change(host, env_file, "user.remove", name, "remove", name):
             _users(prepare(env_file)).remove(name)
 
