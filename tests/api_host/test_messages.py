@@ -9,7 +9,7 @@ import h11
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api_host.http.messages import Messages, Pairs, Response
+from api_host.http.messages import Messages, Pairs
 
 MOST = 16 * 1024
 
@@ -85,16 +85,30 @@ def is_more(connection: Connection, story: Story) -> bool:
 
 def is_answered(connection: Connection) -> bool:
     """Whether another request may follow the answer."""
-    headers = [(b"content-length", b"0")]
-    if isinstance(connection, Messages):
-        connection.send(Response(200, headers))
-    else:
-        connection.send(h11.Response(headers=headers, status_code=200))
-    connection.send(h11.EndOfMessage())
+    head_of(connection, 200, [(b"content-length", b"0")])
+    end_of(connection)
     if connection.our_state is not h11.DONE:
         return False
     connection.start_next_cycle()
     return True
+
+
+def head_of(connection: Connection, status: int, headers: Pairs) -> bytes:
+    if isinstance(connection, Messages):
+        return connection.head(status, headers)
+    return connection.send(h11.Response(headers=headers, status_code=status)) or b""
+
+
+def part_of(connection: Connection, part: bytes) -> bytes:
+    if isinstance(connection, Messages):
+        return connection.body(part)
+    return connection.send(h11.Data(data=part)) or b""
+
+
+def end_of(connection: Connection) -> bytes:
+    if isinstance(connection, Messages):
+        return connection.end()
+    return connection.send(h11.EndOfMessage()) or b""
 
 
 def in_pieces(text: bytes, cuts: Sequence[int]) -> list[bytes]:
@@ -168,21 +182,22 @@ def test_an_answer_is_sent_as_h11_would(
     lengths = [] if length is None else [(b"content-length", b"%d" % length)]
     head = [*headers, *lengths]
     ours, theirs = Messages(MOST), h11.Connection(h11.SERVER, MOST)
-    answers = Response(status, head), h11.Response(status_code=status, headers=head)
-    assert sent(ours, ask, answers[0], parts) == sent(theirs, ask, answers[1], parts)
+    assert sent(ours, ask, status, [*head], parts) == sent(theirs, ask, status, [*head], parts)
 
 
-def sent(connection: Connection, ask: bytes, head: h11.Response, parts: list[bytes]) -> Any:
+def sent(
+    connection: Connection, ask: bytes, status: int, headers: Pairs, parts: list[bytes]
+) -> Any:
     """The lines of the head, the body, and what becomes of the connection."""
     connection.receive_data(ask)
     while not isinstance(connection.next_event(), h11.EndOfMessage):
         pass
-    lines = sorted(connection.send(head).lower().split(b"\r\n"))
+    lines = sorted(head_of(connection, status, headers).lower().split(b"\r\n"))
     body = b""
     try:
         for part in parts:
-            body += connection.send(h11.Data(data=part))
-        body += connection.send(h11.EndOfMessage())
+            body += part_of(connection, part)
+        body += end_of(connection)
     except h11.LocalProtocolError:
         return lines, body, "refused"
     return lines, body, connection.our_state

@@ -3,21 +3,21 @@
 import re
 import time
 from functools import lru_cache
-from http import HTTPStatus
 from itertools import chain
 from typing import Any, cast
 
 import h11
 from hypercorn.config import Config
+from hypercorn.events import Closed
 from hypercorn.events import Event as WireEvent
-from hypercorn.events import RawData
-from hypercorn.protocol.events import Event, Response
-from hypercorn.protocol.h11 import H2ProtocolAssumedError
-from hypercorn.typing import H11SendableEvent
+from hypercorn.events import RawData, Updated
+from hypercorn.protocol.events import Body, EndBody, Event, Request, Response, StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError
 
+from api_host.http.exchange import Exchange
 from api_host.http.heads import Heads
-from api_host.http.messages import Messages, Request
-from api_host.http.messages import Response as Answer
+from api_host.http.messages import Messages, Pairs
+from api_host.http.messages import Request as Message
 from api_host.problems import HEADERS_TOO_LARGE, INVALID_REQUEST, Problem
 from hostkit import http1
 
@@ -35,7 +35,8 @@ class Http1(http1.Http1):
     Hypercorn 0.18 sends the head of an answer by itself, which is a system call more and wakes the
     client up twice. It looks at each byte of each header of an answer, although only a line break
     does harm, writes the date anew for each, and decodes those of a request to see whether it is to
-    become HTTP/2. H11, by which it reads requests, takes a quarter of the time of a prediction.
+    become HTTP/2. H11, by which it reads requests, takes a quarter of the time of a prediction, and
+    to ask whether an event is of one of its classes, which are abstract, costs as much as a call.
 
     It limits the size of headers and not their number, tells nobody what was wrong, and takes
     WebSockets, of which this host has none.
@@ -44,7 +45,8 @@ class Http1(http1.Http1):
     def __init__(self, heads: Heads, *args: Any) -> None:
         super().__init__(*args)
         self._heads = heads
-        self.connection = cast("h11.Connection", Messages(self.config.h11_max_incomplete_size))
+        self._messages = Messages(self.config.h11_max_incomplete_size)
+        self.connection = cast("h11.Connection", self._messages)
         self._head = b""
         self._is_new = True
 
@@ -56,64 +58,92 @@ class Http1(http1.Http1):
                 raise H2ProtocolAssumedError(event.data)
         await super().handle(event)
 
-    async def stream_send(self, event: Event) -> None:
-        """Sends a part of an answer."""
-        is_last = self.keep_alive_requests >= self.config.keep_alive_max_requests
-        if isinstance(event, Response) and event.status_code >= HTTPStatus.OK and not is_last:
-            await self._send_h11_event(self._response(self.concluded(event)))
-        else:
-            await super().stream_send(event)
-
-    def _response(self, event: Response) -> Answer:
-        headers = [*event.headers, *_own_headers(self.config, int(time.time()))]
-        if _ILLEGAL.search(b"".join(chain.from_iterable(headers))):
-            raise h11.LocalProtocolError("a header holds a line break")
-        return Answer(event.status_code, headers)
-
-    async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        try:
-            data = self.connection.send(event)
-        except h11.LocalProtocolError:
-            if self.connection.their_state != h11.ERROR:
-                raise
-            return
-        if isinstance(event, h11.Response):
-            self._head = data  # Its body or its end follows.
-        elif data := self._head + data:
-            self._head = b""
-            await self.send(RawData(data))
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        pass  # HTTP/2 begins as such, and nothing else is spoken here.
+    async def _handle_events(self) -> None:
+        while True:
+            if self._messages.they_are_waiting_for_100_continue:
+                await self.send(RawData(self._messages.go_on(self.config.response_headers("h11"))))
+            try:
+                event = self._messages.next_event()
+            except h11.RemoteProtocolError as error:
+                if self._messages.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                    await self._send_error_response(error.error_status_hint)
+                await self.send(Closed())
+                return
+            kind = type(event)
+            if kind is Message:
+                await self.send(Updated(idle=False))
+                await self._create_stream(cast("Message", event))
+            elif event is h11.PAUSED:
+                await self.can_read.clear()
+                await self.can_read.wait()
+            elif event is h11.NEED_DATA or kind is h11.ConnectionClosed or self.stream is None:
+                return
+            elif kind is h11.Data:
+                await self.stream.handle(Body(STREAM_ID, cast("h11.Data", event).data))
+            else:
+                await self.stream.handle(EndBody(STREAM_ID))
 
     async def _create_stream(self, request: h11.Request) -> None:
-        if len(request.headers) > self._heads.count:
-            await self._refuse(HEADERS_TOO_LARGE.status)
-        else:
-            await super()._create_stream(_without_upgrade(request))
+        headers = list(request.headers)
+        if len(headers) > self._heads.count:
+            await self._send_error_response(HEADERS_TOO_LARGE.status)
+            await self._maybe_recycle()
+            return
+        self._request = request
+        ends = self.ssl, self.client, self.server
+        self.stream = Exchange(
+            self.app, self.config, self.context, self.task_group, *ends, self.stream_send, STREAM_ID
+        )
+        version, method = request.http_version.decode(), request.method.decode()
+        await self.stream.handle(
+            Request(STREAM_ID, headers, version, method, request.target, self.connection_state)
+        )
 
-    async def _refuse(self, status: int) -> None:
-        await self._send_error_response(status)
-        await self._maybe_recycle()
+    async def stream_send(self, event: Event) -> None:
+        """Sends a part of an answer."""
+        kind = type(event)
+        if kind is StreamClosed:
+            await self._maybe_recycle()
+            return
+        try:
+            data = self._head + self._bytes_of(event)
+        except h11.LocalProtocolError:
+            if self._messages.their_state is not h11.ERROR:
+                raise
+            return
+        # A body or its end follows a head.
+        self._head, data = (data, b"") if kind is Response else (b"", data)
+        if data:
+            await self.send(RawData(data))
+
+    def _bytes_of(self, event: Event) -> bytes:
+        kind = type(event)
+        if kind is Body:
+            return self._messages.body(cast("Body", event).data)
+        if kind is Response:
+            response = self.concluded(cast("Response", event))
+            return self._messages.head(response.status_code, self._headers(response))
+        return self._messages.end()
+
+    def _headers(self, response: Response) -> Pairs:
+        headers = [*response.headers, *_own_headers(self.config, int(time.time()))]
+        if _ILLEGAL.search(b"".join(chain.from_iterable(headers))):
+            raise h11.LocalProtocolError("a header holds a line break")
+        return headers
 
     async def _send_error_response(self, status_code: int) -> None:
-        if self.connection.our_state is h11.SEND_BODY:
+        if self._messages.our_state is h11.SEND_BODY:
             return  # The answer has begun: all that is left is to end the connection.
         is_large = status_code == HEADERS_TOO_LARGE.status
         response = (self._heads.refusal if is_large else _UNREADABLE).response()
         headers = [*response.raw_headers, (b"connection", b"close")]
         headers += self.config.response_headers("h11")
-        status = response.status_code
-        await self._send_h11_event(h11.Response(status_code=status, headers=headers))
-        await self._send_h11_event(h11.Data(data=bytes(response.body)))
-        await self._send_h11_event(h11.EndOfMessage())
+        messages = self._messages
+        data = messages.head(response.status_code, headers)
+        data += b"" if messages.method == b"HEAD" else messages.body(bytes(response.body))
+        await self.send(RawData(data + messages.end()))
 
 
 @lru_cache(1)
 def _own_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG001
     return config.response_headers("h11")
-
-
-def _without_upgrade(request: h11.Request) -> h11.Request:
-    headers = [header for header in request.headers if header[0] != b"upgrade"]
-    return Request(request.method, request.target, headers, request.http_version)

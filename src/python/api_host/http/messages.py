@@ -3,12 +3,11 @@
 import re
 from collections import deque
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import h11
 import httptools
 from h11 import LocalProtocolError, RemoteProtocolError
-from hypercorn.typing import H11SendableEvent
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 State: TypeAlias = object
@@ -30,14 +29,6 @@ class Request(h11.Request):
         object.__setattr__(self, "http_version", version)
 
 
-class Response(h11.Response):
-    """The head of an answer that has been checked already."""
-
-    def __init__(self, status: int, headers: Pairs) -> None:
-        object.__setattr__(self, "status_code", status)
-        object.__setattr__(self, "headers", headers)
-
-
 class Messages:
     """Stands in for a server's `h11.Connection`, and takes a fraction of its time.
 
@@ -46,6 +37,7 @@ class Messages:
     protocol that a client would like to change to is passed over.
 
     `most`: how many bytes a head may have.
+    `method`: of the request that is not answered yet; nothing where there is none.
     """
 
     trailing_data = (b"", False)
@@ -58,7 +50,7 @@ class Messages:
         self._is_in_head = self._is_ended = False
         self._target = b""
         self._headers: Pairs = []
-        self._method = self._version = b""
+        self.method = self._version = b""
         self._stays = False
         self._is_chunked = False
         self._left: int | None = None
@@ -136,14 +128,15 @@ class Messages:
         if self.their_state is h11.MUST_CLOSE or not self._arrived:
             return self._end() if self._is_ended else h11.NEED_DATA
         event = self._arrived[0]
+        kind = type(event)
         if isinstance(event, RemoteProtocolError):
             self.their_state = h11.ERROR
             raise event
-        if isinstance(event, Request):
+        if kind is Request:
             if self.their_state is not h11.IDLE:
                 return h11.PAUSED
-            self._begin(event)
-        elif isinstance(event, h11.EndOfMessage):
+            self._begin(cast("Request", event))
+        elif kind is h11.EndOfMessage:
             self.their_state = h11.DONE if self._stays else h11.MUST_CLOSE
         else:
             self.they_are_waiting_for_100_continue = False
@@ -152,7 +145,7 @@ class Messages:
     def _begin(self, request: Request) -> None:
         headers = list(request.headers)
         self.their_state, self.our_state = h11.SEND_BODY, h11.SEND_RESPONSE
-        self._method, self._version = request.method, request.http_version
+        self.method, self._version = request.method, request.http_version
         is_new = self._version == b"1.1"
         self._stays = is_new and b"close" not in _tokens(headers, b"connection")
         expected = _tokens(headers, b"expect")
@@ -169,21 +162,18 @@ class Messages:
         if not self.our_state is self.their_state is h11.DONE:
             raise LocalProtocolError("not in a reusable state")
         self.our_state = self.their_state = h11.IDLE
+        self.method = b""
 
-    def send(self, event: H11SendableEvent) -> bytes:
-        """The bytes of a part of an answer. Raises `h11.LocalProtocolError`."""
-        match event:
-            case h11.InformationalResponse():
-                self.they_are_waiting_for_100_continue = False
-                return _head(event.status_code, list(event.headers))
-            case h11.Response():
-                return self._send_head(event.status_code, list(event.headers))
-            case h11.Data():
-                return self._send_body(bytes(event.data))
-            case _:
-                return self._send_end()
+    def go_on(self, headers: Pairs) -> bytes:
+        """The bytes that let a client send the body that it has told of (section 10.1.1)."""
+        self.they_are_waiting_for_100_continue = False
+        return _head(HTTPStatus.CONTINUE, headers)
 
-    def _send_head(self, status: int, headers: Pairs) -> bytes:
+    def head(self, status: int, headers: Pairs) -> bytes:
+        """The bytes of the head of an answer. Raises `h11.LocalProtocolError`, as all that follow.
+
+        `headers`: are checked already, and may be added to.
+        """
         if self.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             raise LocalProtocolError("the answer has begun already")
         self.our_state = h11.SEND_BODY
@@ -193,16 +183,18 @@ class Messages:
             if self._version == b"1.1":
                 self._is_chunked = True
                 headers.append((b"Transfer-Encoding", b"chunked"))
-            elif self._method != b"HEAD":
+            elif self.method != b"HEAD":
                 self._stays = False
-        if self._method == b"HEAD" or status in _BODILESS:
+        if self.method == b"HEAD" or status in _BODILESS:
             self._is_chunked, self._left = False, 0
-        self._stays = self._stays and b"close" not in _tokens(headers, b"connection")
-        if not self._stays and not _tokens(headers, b"connection"):
+        said = _tokens(headers, b"connection")
+        self._stays = self._stays and b"close" not in said
+        if not self._stays and not said:
             headers.append((b"Connection", b"close"))
         return _head(status, headers)
 
-    def _send_body(self, data: bytes) -> bytes:
+    def body(self, data: bytes) -> bytes:
+        """The bytes of a part of its body."""
         if self.our_state is not h11.SEND_BODY:
             raise LocalProtocolError("no answer has begun")
         if self._left is not None:
@@ -213,7 +205,8 @@ class Messages:
             return b"%x\r\n%b\r\n" % (len(data), data)
         return data
 
-    def _send_end(self) -> bytes:
+    def end(self) -> bytes:
+        """The bytes of its end."""
         if self.our_state is not h11.SEND_BODY:
             raise LocalProtocolError("no answer has begun")
         if self._left:
@@ -234,12 +227,8 @@ def _length(headers: Pairs) -> int | None:
 
 def _tokens(headers: Pairs, name: bytes) -> set[bytes]:
     """What a header lists, with commas between, in small letters."""
-    return {
-        token.strip().lower()
-        for found, value in headers
-        if found.lower() == name
-        for token in value.split(b",")
-    }
+    values = [value for found, value in headers if found.lower() == name]
+    return {token.strip().lower() for token in b",".join(values).split(b",")} if values else set()
 
 
 def _error_in(request: Request, most: int) -> RemoteProtocolError | None:
