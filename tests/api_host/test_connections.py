@@ -402,6 +402,25 @@ def test_what_is_not_http_is_told_so(
     assert (found, document["type"]) == (status, f"urn:tripod:problem:{problem}")
 
 
+def test_a_request_for_a_head_that_is_refused_gets_a_head_alone(server: Server) -> None:
+    with server.connect() as client:
+        client.settimeout(MOST_SECONDS)
+        client.sendall(b"HEAD / HTTP/1.1\r\nHost: api\r\n" + b"x: y\r\n" * 100 + b"\r\n")
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert answer.endswith(b"\r\n\r\n")
+    assert errors(server) == []
+
+
+def test_garbage_after_a_request_for_a_head_gets_a_whole_answer(server: Server) -> None:
+    with admitted(server, b"HEAD /livez HTTP/1.1\r\nHost: api\r\n\r\n") as client:
+        client.settimeout(MOST_SECONDS)
+        client.sendall(b"\0\r\n\r\n")
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.endswith(b"}")
+
+
 def admitted(server: Server, request: bytes) -> socket.socket:
     """A connection that is answered, as soon as the server has let go of earlier ones."""
     for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=30):

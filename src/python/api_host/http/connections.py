@@ -15,7 +15,7 @@ from hypercorn import protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.asyncio.worker_context import AsyncioSingleTask
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import h2, h11
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import TaskGroup
@@ -116,10 +116,14 @@ class _IdleTimer(AsyncioSingleTask):
         self.period = self._periods
         self._end_after(self._server.config.keep_alive_timeout)
 
-    async def stop(self) -> None:
-        """The connection is in use, or closed."""
+    def use(self) -> None:
+        """The connection is in use."""
         self.period = None
         self._deadline = math.inf
+
+    async def stop(self) -> None:
+        """The connection is closed."""
+        self.use()
 
     def hurry(self) -> None:
         """The connection is idle no more, but what has come is not all of a request's headers."""
@@ -186,6 +190,7 @@ class _Connection(TCPServer):
         self.reader = cast("asyncio.StreamReader", _Reader(self.reader, connections.turnstile))
         self.idle_task = self._idle = _IdleTimer(self, connections.pace)
         self._reading: asyncio.Task[None] | None = None
+        self._sending = 0
 
     async def run(self) -> None:
         connections = self._connections
@@ -199,18 +204,29 @@ class _Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Sends what a client may wait for, as long as it takes it."""
-        unread = 0
-        if isinstance(event, RawData):
-            unread = self.writer.transport.get_write_buffer_size() + len(event.data)
-        if unread < _MUCH_BYTES:
+        if type(event) is RawData:
+            await self._send(event)
+        elif type(event) is Updated and not event.idle:
+            self._idle.use()
+        else:
             await super().protocol_send(event)
+
+    async def _send(self, event: RawData) -> None:
+        transport = self.writer.transport
+        unread = transport.get_write_buffer_size() + len(event.data)
+        # What waits to be written comes first: HTTP/2 is nothing in another order.
+        if unread < _MUCH_BYTES and not self._sending and not transport.is_closing():
+            transport.write(event.data)
             return
+        self._sending += 1
         try:
             async with asyncio.timeout(self._pace.seconds_for(unread)):
                 await super().protocol_send(event)
         except TimeoutError:
             self._cut_off()
             await self.protocol.handle(Closed())
+        finally:
+            self._sending -= 1
 
     async def _read_data(self) -> None:
         ending = self.loop.create_task(self._end_with_server())

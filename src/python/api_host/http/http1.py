@@ -14,7 +14,7 @@ from hypercorn.events import RawData, Updated
 from hypercorn.protocol.events import Body, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.h11 import STREAM_ID, H2ProtocolAssumedError
 
-from api_host.http.exchange import Exchange
+from api_host.http.exchange import Exchange, Whole
 from api_host.http.heads import Heads
 from api_host.http.messages import Messages, Pairs
 from api_host.http.messages import Request as Message
@@ -49,6 +49,7 @@ class Http1(http1.Http1):
         self.connection = cast("h11.Connection", self._messages)
         self._head = b""
         self._is_new = True
+        self._is_begun = False  # The body of the request that is read.
 
     async def handle(self, event: WireEvent) -> None:
         """Takes what a client has sent."""
@@ -69,19 +70,26 @@ class Http1(http1.Http1):
                     await self._send_error_response(error.error_status_hint)
                 await self.send(Closed())
                 return
-            kind = type(event)
-            if kind is Message:
+            if type(event) is Message:
                 await self.send(Updated(idle=False))
-                await self._create_stream(cast("Message", event))
+                await self._create_stream(event)
             elif event is h11.PAUSED:
                 await self.can_read.clear()
                 await self.can_read.wait()
-            elif event is h11.NEED_DATA or kind is h11.ConnectionClosed or self.stream is None:
+            elif event is h11.NEED_DATA or self.stream is None:
                 return
-            elif kind is h11.Data:
-                await self.stream.handle(Body(STREAM_ID, cast("h11.Data", event).data))
+            elif type(event) is h11.Data:
+                await self.stream.handle(self._piece(bytes(event.data)))
+            elif type(event) is h11.ConnectionClosed:
+                return
             else:
                 await self.stream.handle(EndBody(STREAM_ID))
+
+    def _piece(self, data: bytes) -> Event:
+        is_first, self._is_begun = not self._is_begun, True
+        if is_first and self._messages.take_end():
+            return Whole(STREAM_ID, data)
+        return Body(STREAM_ID, data)
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = list(request.headers)
@@ -90,6 +98,7 @@ class Http1(http1.Http1):
             await self._maybe_recycle()
             return
         self._request = request
+        self._is_begun = False
         ends = self.ssl, self.client, self.server
         self.stream = Exchange(
             self.app, self.config, self.context, self.task_group, *ends, self.stream_send, STREAM_ID
@@ -101,8 +110,7 @@ class Http1(http1.Http1):
 
     async def stream_send(self, event: Event) -> None:
         """Sends a part of an answer."""
-        kind = type(event)
-        if kind is StreamClosed:
+        if type(event) is StreamClosed:
             await self._maybe_recycle()
             return
         try:
@@ -112,16 +120,15 @@ class Http1(http1.Http1):
                 raise
             return
         # A body or its end follows a head.
-        self._head, data = (data, b"") if kind is Response else (b"", data)
+        self._head, data = (data, b"") if type(event) is Response else (b"", data)
         if data:
             await self.send(RawData(data))
 
     def _bytes_of(self, event: Event) -> bytes:
-        kind = type(event)
-        if kind is Body:
-            return self._messages.body(cast("Body", event).data)
-        if kind is Response:
-            response = self.concluded(cast("Response", event))
+        if type(event) is Body:
+            return self._messages.body(event.data)
+        if type(event) is Response:
+            response = self.concluded(event)
             return self._messages.head(response.status_code, self._headers(response))
         return self._messages.end()
 

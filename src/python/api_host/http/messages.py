@@ -3,7 +3,7 @@
 import re
 from collections import deque
 from http import HTTPStatus
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import h11
 import httptools
@@ -128,19 +128,25 @@ class Messages:
         if self.their_state is h11.MUST_CLOSE or not self._arrived:
             return self._end() if self._is_ended else h11.NEED_DATA
         event = self._arrived[0]
-        kind = type(event)
         if isinstance(event, RemoteProtocolError):
             self.their_state = h11.ERROR
             raise event
-        if kind is Request:
+        if type(event) is Request:
             if self.their_state is not h11.IDLE:
                 return h11.PAUSED
-            self._begin(cast("Request", event))
-        elif kind is h11.EndOfMessage:
+            self._begin(event)
+        elif type(event) is h11.EndOfMessage:
             self.their_state = h11.DONE if self._stays else h11.MUST_CLOSE
         else:
             self.they_are_waiting_for_100_continue = False
         return self._arrived.popleft()  # type: ignore[return-value]  # Errors were raised.
+
+    def take_end(self) -> bool:
+        """Whether the end of a request comes next, which then has come."""
+        is_next = bool(self._arrived) and type(self._arrived[0]) is h11.EndOfMessage
+        if is_next:
+            self.next_event()
+        return is_next
 
     def _begin(self, request: Request) -> None:
         headers = list(request.headers)
