@@ -1,9 +1,7 @@
 """Columns of numbers: what their values may be in JSON, and what of it becomes a matrix."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +13,9 @@ from api_host.table import Matrix
 
 LARGEST_WHOLE = 2**53
 """Up to here each whole number is a float64 too."""
+
+WIDE = 8
+"""Rows with fewer values are tuples, which Python searches for garbage at little cost."""
 
 TYPES: Mapping[str, Any] = {
     "integer": Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
@@ -50,6 +51,13 @@ def narrow(columns: Sequence[Column]) -> list[int]:
     return [index for index, column in enumerate(columns) if column.kind.name == "float"]
 
 
+def narrowed(matrix: Matrix, indices: Sequence[int]) -> Matrix:
+    """The same matrix, with these of its columns rounded to float32."""
+    if indices:
+        matrix[:, indices] = matrix[:, indices].astype(np.float32)
+    return matrix
+
+
 def members(names: Sequence[str], types: Sequence[Any]) -> type[msgspec.Struct]:
     """A type of objects with exactly these members, whatever their names are."""
     fields = [f"member_{index}" for index in range(len(names))]
@@ -58,29 +66,15 @@ def members(names: Sequence[str], types: Sequence[Any]) -> type[msgspec.Struct]:
         list(zip(fields, types, strict=True)),
         rename=dict(zip(fields, names, strict=True)),
         forbid_unknown_fields=True,
+        gc=False,
     )
 
 
-def from_rows(rows: Sequence[Any]) -> Matrix | None:
-    """Rows of the same length, each a sequence or an object of `members`; None for none."""
-    if not rows:
-        return None
-    if isinstance(rows[0], msgspec.Struct):
-        rows = list(map(msgspec.structs.astuple, rows))
-    return _array(rows)
-
-
-def from_columns(columns: Sequence[Sequence[Any]]) -> Matrix | None:
-    """Columns in their order; None where there are no rows, or not as many in each."""
-    if not columns[0] or len(set(map(len, columns))) > 1:
-        return None
-    return np.ascontiguousarray(_array(columns).T)
-
-
-def _array(lists: Sequence[Sequence[Any]]) -> Matrix:
-    shape = len(lists), len(lists[0])
-    try:
-        # In half the time of numpy's own way, which looks at each value twice.
-        return np.fromiter(chain.from_iterable(lists), np.float64, math.prod(shape)).reshape(shape)
-    except TypeError:  # A value is missing.
-        return np.array(lists, dtype=np.float64)
+def array_of(kinds: Sequence[str], types: Mapping[str, Any]) -> Any:
+    """A type of arrays with exactly these values."""
+    each = [types[kind] for kind in kinds]
+    if len(kinds) < WIDE or not {"float", "double"}.issuperset(kinds):
+        return tuple[*each]  # type: ignore[valid-type]
+    fields = [(f"cell_{index}", type_) for index, type_ in enumerate(each)]
+    # Unlike tuples, Python does not search them for garbage.
+    return msgspec.defstruct("Cells", fields, array_like=True, forbid_unknown_fields=True, gc=False)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from api_host.kinds import Column
@@ -12,11 +11,12 @@ from api_host.numbers.columns import (
     LARGEST_WHOLE,
     TYPES,
     are_readable,
-    from_columns,
-    from_rows,
+    array_of,
     members,
     narrow,
+    narrowed,
 )
+from api_host.numbers.matrices import from_columns, from_rows
 from api_host.table import Matrix
 
 _TYPES: Mapping[str, Any] = {
@@ -60,10 +60,7 @@ class NumericForms:
         if len(forms) != 1:
             return None
         matrix = self._matrix(forms[0])
-        if matrix is not None:
-            for index in self._narrow:
-                matrix[:, index] = matrix[:, index].astype(np.float32)
-        return matrix
+        return None if matrix is None else narrowed(matrix, self._narrow)
 
     def _matrix(self, form: Any) -> Matrix | None:
         if isinstance(form, _Split):
@@ -98,8 +95,8 @@ class _Split(msgspec.Struct, forbid_unknown_fields=True):
 
 def _decoder(names: Sequence[str], kinds: Sequence[str], *, named: bool) -> Any:
     types = [_TYPES[kind] for kind in kinds]
-    row = tuple[*types]  # type: ignore[valid-type]
-    split = msgspec.defstruct("Split", [("data", list[row])], bases=(_Split,))
+    rows: Any = list[array_of(kinds, _TYPES)]  # type: ignore[misc]
+    split = msgspec.defstruct("Split", [("data", rows)], bases=(_Split,))
     forms: dict[str, Any] = {"dataframe_split": split}
     if named:
         record = members(names, types)
@@ -111,6 +108,6 @@ def _decoder(names: Sequence[str], kinds: Sequence[str], *, named: bool) -> Any:
         forms["inputs"] = forms["instances"] if wide else columns
     elif len(set(kinds)) == 1:
         # One array, in the type of the first column.
-        forms |= dict.fromkeys(("inputs", "instances"), list[row])
+        forms |= dict.fromkeys(("inputs", "instances"), rows)
     fields = [(name, type_ | UnsetType, UNSET) for name, type_ in forms.items()]
     return msgspec.json.Decoder(msgspec.defstruct("Document", fields, forbid_unknown_fields=True))

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 
 from api_host.kinds import Column
-from api_host.numbers.columns import TYPES, are_readable, from_columns, from_rows, members, narrow
+from api_host.numbers.columns import TYPES, are_readable, array_of, members, narrow, narrowed
+from api_host.numbers.matrices import from_columns, from_rows
 from api_host.table import Matrix
 
 
@@ -26,14 +27,15 @@ class NumericRows:
     def __init__(self, columns: Sequence[Column], *, named: bool) -> None:
         self._narrow = narrow(columns)
         self._named = named
-        types = [TYPES[column.kind.name] for column in columns]
+        kinds = [column.kind.name for column in columns]
         if named:
+            types = [TYPES[kind] for kind in kinds]
             names = [str(column.name) for column in columns]
             self._rows = _decoder("rows", list[members(names, types)])  # type: ignore[misc]
             lists = [list[each] for each in types]  # type: ignore[valid-type]
             self._columns = _decoder("columns", members(names, lists))
         else:
-            self._rows = _decoder("rows", list[tuple[*types]])  # type: ignore[valid-type]
+            self._rows = _decoder("rows", list[array_of(kinds, TYPES)])  # type: ignore[misc]
 
     def read(self, body: bytes) -> Matrix | None:
         """The numbers of a body; None if it is not of the simple form, or not right."""
@@ -54,12 +56,9 @@ class NumericRows:
         """The same, rounded to float32 where a column is; None if a value is too large for it."""
         if matrix is None:
             return None
-        for index in self._narrow:
-            values = matrix[:, index]
-            if (np.abs(values) > np.finfo(np.float32).max).any():
-                return None
-            matrix[:, index] = values.astype(np.float32)
-        return matrix
+        if self._narrow and (np.abs(matrix[:, self._narrow]) > np.finfo(np.float32).max).any():
+            return None
+        return narrowed(matrix, self._narrow)
 
 
 def _decoder(name: str, type_: Any) -> msgspec.json.Decoder[Any]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
 from api_host.flat import Scalar, Text
 from api_host.kinds import Column
-from api_host.numbers.columns import all_doubles, from_columns
+from api_host.numbers.columns import all_doubles
+from api_host.numbers.matrices import from_columns
 from api_host.table import Matrix
 
 _Parameters: TypeAlias = dict[Text, Scalar] | None
@@ -71,7 +71,8 @@ class NumericTensors:
         fits = len(tensor.shape) == len(("rows", "columns")) and tensor.shape[1] == width
         if not fits or not tensor.data or len(tensor.data) != tensor.shape[0] * width:
             return None
-        return np.array(tensor.data, dtype=np.float64).reshape(-1, width)
+        values = from_columns([tensor.data])
+        return None if values is None else values.reshape(-1, width)
 
     def _from_many(self, tensors: Sequence[_Tensor]) -> Matrix | None:
         if len(tensors) != len(self._names):
