@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from api_host.compiled import trees
 from api_host.compiled.engines import NoEngineError
-from api_host.compiled.onnx_trees import write_onnx
+from api_host.compiled.onnx_trees import FEWEST_TREES, MANY_ROWS, write_onnx
 from api_host.compiled.protobuf import packed
 from api_host.compiled.trees import Ensemble, Tree, before_rounding
 from tests.api_host.twins import Twins, cancer, iris, rows_near, with_gaps
@@ -128,6 +128,25 @@ def test_missing_values_that_the_original_refuses_are_left_to_it() -> None:
     assert TWINS["boosting"].engine.predict(GAPS) is None
     with pytest.raises(ValueError, match="NaN"):
         TWINS["boosting"].ask(GAPS)
+
+
+@pytest.mark.parametrize("count", [MANY_ROWS - 1, MANY_ROWS, 1000])
+@pytest.mark.parametrize("name", ["regressor", "classifier"])
+def test_many_rows_are_answered_in_the_order_in_which_they_are_asked(name: str, count: int) -> None:
+    many = {"random_state": 0, "n_estimators": FEWEST_TREES}
+    rows = np.random.default_rng(0).permutation(np.resize(GAPS, (1000, GAPS.shape[1])))[:count]
+    twins = (
+        Twins.of(RandomForestRegressor(**many).fit(GAPS, LENGTH))
+        if name == "regressor"
+        else Twins.of(RandomForestClassifier(**many).fit(GAPS, SPECIES), "predict_proba")
+    )
+    assert twins.assert_equal(rows)
+    together = twins.engine.predict(rows)
+    few = [twins.engine.predict(rows[start : start + 10]) for start in range(0, count, 10)]
+    assert together is not None
+    assert together.tolist() == [
+        answer for each in few if each is not None for answer in each.tolist()
+    ]
 
 
 def test_ten_classes() -> None:

@@ -40,10 +40,15 @@ _SUM, _NOT_ABOVE = 1, 0
 TIE = 1e-9
 """Nearer to one half than this, which of two classes is more likely is a matter of rounding."""
 
+MANY_ROWS, FEWEST_TREES = 256, 32
+"""From where on it costs less to put rows in order than it saves: a tenth to a quarter."""
+
 
 def open_trees(ensemble: Ensemble, width: int) -> Callable[[NDArray[Any]], Scores]:
     """The sums of the leaves that rows of so many columns come to."""
-    return _session(write_onnx(ensemble, width), ensemble.targets)
+    scores = _session(write_onnx(ensemble, width), ensemble.targets)
+    is_worth_it = len(ensemble.trees) >= max(FEWEST_TREES, width)
+    return _in_order(scores, _most_asked(ensemble)) if is_worth_it else scores
 
 
 def answer_of_trees(
@@ -60,6 +65,30 @@ def _session(model: bytes, targets: int) -> Callable[[NDArray[Any]], Scores]:
     """Runs a model; a single target gives a flat array."""
     run = open_session(model)
     return (lambda matrix: run(matrix).reshape(-1)) if targets == 1 else run
+
+
+def _in_order(scores: Callable[[NDArray[Any]], Scores], column: int) -> Callable[..., Scores]:
+    """The same, with rows that are alike one after the other.
+
+    They go the same ways in most trees, and the processor guesses these from the row before.
+    """
+
+    def ordered(matrix: NDArray[Any]) -> Scores:
+        if len(matrix) < MANY_ROWS:
+            return scores(matrix)
+        order = matrix[:, column].argsort()
+        found = scores(matrix[order])
+        answers = np.empty_like(found)
+        answers[order] = found
+        return answers
+
+    return ordered
+
+
+def _most_asked(ensemble: Ensemble) -> int:
+    """The column that most trees look at first."""
+    first = [tree.feature[0] for tree, _ in ensemble.trees if tree.left[0] >= 0]
+    return int(np.bincount(np.array(first, np.int64), minlength=1).argmax())
 
 
 def _boosted(estimator: Any, targets: int, function: str) -> Answer:
