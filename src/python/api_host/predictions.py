@@ -59,8 +59,11 @@ KIBIBYTES = 1024
 SMALL_BODY = 32 * KIBIBYTES
 """Up to here a body is read at once; a longer one in a thread, while others are answered."""
 
-FEW_ROWS = 500
-"""Up to here an answer is written at once."""
+FEW_VALUES = 1500
+"""Up to here an answer is written at once: it takes less than the way to a thread."""
+
+VALUES_A_ROW = 3
+"""Of predictions that are no array."""
 
 VERSION = re.compile("[1-9][0-9]{0,9}", re.ASCII)
 RETRY_SECONDS = 5
@@ -255,7 +258,7 @@ async def respond(
     if question is not None and not question.functions:
         predictions = host.lanes.of(served).predict_now(question.table)
         rows = len(question.table)
-        if predictions is not None and rows <= FEW_ROWS:
+        if predictions is not None and _are_few(predictions, rows):
             # Nothing is waited for, so that there is nothing to time.
             metrics.note_rows(served.version, rows)
             return question.answer(predictions)
@@ -269,11 +272,15 @@ async def respond(
                 predictions = await _predictions(host, served, question, ask)
             rows = len(question.table)
             metrics.note_rows(served.version, rows)
-            if rows > FEW_ROWS:
-                return await _in_thread(host, partial(question.answer, predictions))
-            return question.answer(predictions)
+            if _are_few(predictions, rows):
+                return question.answer(predictions)
+            return await _in_thread(host, partial(question.answer, predictions))
     except TimeoutError:
         raise _late(served, seconds) from None
+
+
+def _are_few(predictions: Any, rows: int) -> bool:
+    return int(getattr(predictions, "size", VALUES_A_ROW * rows)) <= FEW_VALUES
 
 
 def _late(served: Served, seconds: float) -> Problem:
