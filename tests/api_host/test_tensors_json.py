@@ -108,6 +108,14 @@ def test_texts_come_back(values: list[str], binary: bool) -> None:
     assert [v.decode() if binary else v for v in tensor.array] == values
 
 
+@given(st.lists(texts, min_size=1), st.booleans())
+def test_labels_of_one_type_are_answered_as_others_are(labels: list[str], binary: bool) -> None:
+    array = np.array(labels)  # Which ends none in NUL.
+    alike = array.astype(object)
+    assert answer_of(array, binary=binary) == answer_of(alike, binary=binary)
+    assert answer_of(array.reshape(-1, 1), binary=False)[0]["outputs"][0]["data"] == alike.tolist()
+
+
 @given(st.lists(st.binary(max_size=10), min_size=1))
 def test_bytes_come_back_from_binary_data(values: list[bytes]) -> None:
     answer, rest = answer_of(np.array(values, dtype=object), binary=True)

@@ -244,7 +244,7 @@ def _to_json(name: str, array: NDArray[Any]) -> list[Any]:
             f"{name} holds infinity, which JSON cannot: ask for it with binary_data",
         )
     values: list[Any] = array.ravel().tolist()
-    if datatype(array.dtype) != "BYTES":
+    if array.dtype.kind == "U" or datatype(array.dtype) != "BYTES":
         return values
     try:
         return [text.decode() for text in to_texts(array)]
