@@ -280,6 +280,14 @@ def test_a_spoiled_body_is_answered_or_refused_in_time(
     assert_answered(codec, answer)
 
 
+@pytest.mark.parametrize("name", [name for name, codec in CODECS.items() if codec.body[:1] == b"{"])
+def test_a_name_or_text_that_is_not_utf_8_is_never_a_500(api: Api, name: str) -> None:
+    codec = CODECS[name]
+    for text in re.finditer(rb'"[^"]*"', codec.body):
+        body = codec.body[: text.start()] + b'"\xff"' + codec.body[text.end() :]
+        assert_answered(codec, api.ask(codec, body))
+
+
 def columns_with(text: str) -> bytes:
     """Columns, of which one has a text that is longer than all others."""
     columns = {name: [value] * 3000 for name, value in HOME.items()}

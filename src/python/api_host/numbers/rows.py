@@ -41,14 +41,14 @@ class NumericRows:
         """The numbers of a body; None if it is not of the simple form, or not right."""
         try:
             (rows,) = msgspec.structs.astuple(self._rows.decode(body))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):
             return self._read_columns(body) if self._named else None
         return self._narrowed(from_rows(rows))
 
     def _read_columns(self, body: bytes) -> Matrix | None:
         try:
             (columns,) = msgspec.structs.astuple(self._columns.decode(body))
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, ValueError):
             return None
         return self._narrowed(from_columns(msgspec.structs.astuple(columns)))
 
