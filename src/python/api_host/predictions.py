@@ -280,7 +280,8 @@ async def respond(
 
 
 def _are_few(predictions: Any, rows: int) -> bool:
-    return int(getattr(predictions, "size", VALUES_A_ROW * rows)) <= FEW_VALUES
+    size = getattr(predictions, "size", None)
+    return (size if isinstance(size, int) else VALUES_A_ROW * rows) <= FEW_VALUES
 
 
 def _late(served: Served, seconds: float) -> Problem:
