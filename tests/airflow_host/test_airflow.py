@@ -119,6 +119,18 @@ def test_nobody_comes_in_without_one(host: Host) -> None:
     assert httpx.get(f"{host.url}/api/v2/dags", trust_env=False).status_code == 401
 
 
+def test_nobody_sends_more_than_a_megabyte(host: Host) -> None:
+    pieces = (bytes(100_000) for _ in range(100))
+    answer = httpx.post(f"{host.url}/auth/token", content=pieces, trust_env=False)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "A body may have 1048576 bytes here"
+
+
+def test_headers_without_end_are_refused(host: Host) -> None:
+    headers = {"X-Large": "y" * 100_000}
+    assert httpx.get(host.url, headers=headers, trust_env=False).status_code == 400
+
+
 def test_the_shipped_dags_are_there(host: Host, airflow: httpx.Client) -> None:
     host.wait_for(lambda: airflow.get("/api/v2/dags/train_model").is_success)
     assert airflow.get("/api/v2/importErrors").json()["import_errors"] == []

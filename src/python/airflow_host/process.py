@@ -1,4 +1,4 @@
-"""A process of Airflow: its own command line, after four things that it has no setting for."""
+"""A process of Airflow: its own command line, after five things that it has no setting for."""
 
 import atexit
 import functools
@@ -40,6 +40,8 @@ def main() -> None:
     take_mlflows_password()
     # At its end Python looks for garbage in all that was imported: for an api-server, seconds.
     atexit.register(gc.freeze)
+    if sys.argv[1] == Component.API_SERVER:
+        limit_connections()
     if sys.argv[1] == Component.SCHEDULER:
         import_for_tasks()
         draining.heed(Path(os.environ["AIRFLOW_HOME"]))
@@ -68,6 +70,15 @@ def import_for_tasks() -> None:
         warnings.simplefilter("ignore", DeprecatedImportWarning)
         for module in IMPORTED_BY_TASKS:
             importlib.import_module(module)
+
+
+def limit_connections() -> None:
+    """Has uvicorn read requests as `Http1` does, in further processes of its own too."""
+    import uvicorn  # noqa: PLC0415 (the others need none)
+
+    from airflow_host.http1 import Http1  # noqa: PLC0415
+
+    uvicorn.run = functools.partial(uvicorn.run, http=f"{Http1.__module__}:{Http1.__name__}")
 
 
 def notice_the_end_of_children() -> None:

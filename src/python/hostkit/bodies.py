@@ -1,0 +1,86 @@
+"""How much clients may send to a server whose framework takes whatever comes."""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+Most = Callable[[Any], int | None]
+"""How many bytes the body of a request may have, by its scope; None: any number."""
+
+
+class TooMuch(Exception):  # noqa: N818 (the application sees it, and nobody else)
+    """The rest of a body is not read."""
+
+
+class Bodies:
+    """ASGI middleware: refuses a body that is too large, and one too many at a time.
+
+    `most`: for each.
+    `together`: for all that have such a limit, until they are answered.
+    """
+
+    def __init__(self, app: Any, most: Most, together: int) -> None:
+        self._app = app
+        self._most = most
+        self._most_together = together
+        self._together = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Passes the request on for as long as its body is within the limits."""
+        most = self._most(scope) if scope["type"] == "http" else None
+        if most is None:
+            await self._app(scope, receive, send)
+            return
+        if _announced(scope) > most:
+            await _refuse(send, most)
+            return
+        body = 0
+        is_begun = is_refused = False
+
+        async def counted() -> Any:
+            nonlocal body, is_refused
+            message = await receive()
+            size = len(message.get("body", b""))
+            body += size
+            self._together += size
+            if body <= most and self._together <= self._most_together:
+                return message
+            if not (is_begun or is_refused):
+                is_refused = True
+                await _refuse(send, most if body > most else None)
+            raise TooMuch
+
+        async def told(message: Any) -> None:
+            nonlocal is_begun
+            is_begun = True
+            if not is_refused:
+                await send(message)
+
+        try:
+            await self._app(scope, counted, told)
+        except Exception:
+            if not is_refused:  # What the application makes of it is no news.
+                raise
+        finally:
+            self._together -= body
+
+
+def _announced(scope: Any) -> int:
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+
+
+async def _refuse(send: Any, most: int | None) -> None:
+    """Says which limit it was; None: that of all together."""
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    if most is None:
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        detail = "Too much is being sent at the moment: come back later"
+        headers.append((b"retry-after", b"1"))
+    else:
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        detail = f"A body may have {most} bytes here"
+    body = json.dumps({"detail": detail}).encode()
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
+    await send({"type": "http.response.body", "body": body})
