@@ -127,6 +127,13 @@ def peak_megabytes(host: Host) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 
 
+def test_what_is_no_artifact_has_a_limit(server: Host) -> None:
+    pieces = (bytes(1 << 20) for _ in range(100))
+    answer = httpx.post(f"{server.url}/api/2.0/mlflow/experiments/search", content=pieces)
+    assert answer.status_code == 413
+    assert answer.json()["detail"] == "A body may have 67108864 bytes here"
+
+
 def test_sigterm_lets_an_upload_finish_and_ends_well(start: Start) -> None:
     host = start("serve")
     host.wait_until_healthy()

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from hostkit import http1, pulse
+from hostkit.bodies import Bodies
 from hostkit.departure import Departure, Reason
 from hostkit.errors import HostError
 from hostkit.listener import FIRST, become_anew, inherited, listens_on
@@ -30,6 +31,7 @@ from mlflow_host.accounts.audit import AuditMiddleware
 from mlflow_host.accounts.setup import Protection
 from mlflow_host.settings import MlflowSettings
 
+MEBIBYTES = 1024 * 1024
 SECONDS = 1.0
 
 GRACEFUL_TIMEOUT = 60 * SECONDS
@@ -37,6 +39,11 @@ GRACEFUL_TIMEOUT = 60 * SECONDS
 
 HEALTH_TIMEOUT = 10 * SECONDS
 """How long the server may take to answer its own question."""
+
+MOST_OF_A_BODY = 64 * MEBIBYTES
+MOST_TOGETHER = 256 * MEBIBYTES
+
+_ARTIFACTS = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 
 _log = structlog.get_logger("serve")
 
@@ -111,7 +118,8 @@ def _application(settings: MlflowSettings, protection: Protection) -> Any:
     with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
         application = _protected(settings) if protection is Protection.ON else _open(settings)
     metrics.PROTECTED.set(protection is Protection.ON)
-    audited = AuditMiddleware(application)
+    limited = Bodies(application, _most_of_a_body, MOST_TOGETHER)
+    audited = AuditMiddleware(limited)
     counted = metrics.MetricsMiddleware(audited, importlib.import_module("mlflow.server").app)
     # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
     proxied = ProxyHeadersMiddleware(counted, trusted_hosts=settings.forwarded_allow_ips)
@@ -123,6 +131,11 @@ def _application(settings: MlflowSettings, protection: Protection) -> Any:
             _log.warning("the client broke off its upload", path=scope["path"])
 
     return quiet
+
+
+def _most_of_a_body(scope: Any) -> int | None:
+    """Artifacts go to the disk piece by piece; MLflow takes all else into memory."""
+    return None if scope["path"].startswith(_ARTIFACTS) else MOST_OF_A_BODY
 
 
 def _open(settings: MlflowSettings) -> Any:
