@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 
 from hostkit.bodies import Bodies, TooMuch
 
@@ -107,6 +108,19 @@ def test_many_bodies_at_a_time_are_refused_and_later_ones_are_not() -> None:
             reader.may_end.set()
             assert [answer.text for answer in await asyncio.gather(*held)] == ["read", "read"]
             assert (await api.post("/", content=bytes(MOST))).text == "read"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("most", [MOST, None])
+def test_a_body_with_two_ends_is_refused(most: int | None) -> None:
+    async def run() -> None:
+        reader = Reader()
+        headers = {"Content-Length": "2", "Transfer-Encoding": "chunked"}
+        async with client(reader, most) as api:
+            answer = await api.post("/", content=b"{}", headers=headers)
+        assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+        assert reader.read == 0
 
     asyncio.run(run())
 

@@ -1,9 +1,11 @@
-"""How much clients may send to a server whose framework takes whatever comes."""
+"""What clients may send as a body to a server whose framework takes whatever comes."""
 
 import json
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+
+_LENGTHS = {b"content-length", b"transfer-encoding"}
 
 Most = Callable[[Any], int | None]
 """How many bytes the body of a request may have, by its scope; None: any number."""
@@ -14,7 +16,9 @@ class TooMuch(Exception):  # noqa: N818 (the application sees it, and nobody els
 
 
 class Bodies:
-    """ASGI middleware: refuses a body that is too large, and one too many at a time.
+    """ASGI middleware: refuses a body that is too large, or one too many at a time.
+
+    And one that has two ends, by a length and by chunks: a proxy might see the other one.
 
     `most`: for each.
     `together`: for all that have such a limit, until they are answered.
@@ -28,13 +32,18 @@ class Bodies:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Passes the request on for as long as its body is within the limits."""
-        most = self._most(scope) if scope["type"] == "http" else None
-        if most is None:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        if _announced(scope) > most:
-            await _refuse(send, most)
-            return
+        elif {name for name, _ in scope["headers"]} >= _LENGTHS:
+            await _refuse(send, HTTPStatus.BAD_REQUEST, "A body has a length or chunks, not both")
+        elif (most := self._most(scope)) is None:
+            await self._app(scope, receive, send)
+        elif _announced(scope) > most:
+            await _refuse_large(send, most)
+        else:
+            await self._limit(most, scope, receive, send)
+
+    async def _limit(self, most: int, scope: Any, receive: Any, send: Any) -> None:
         body = 0
         is_begun = is_refused = False
 
@@ -48,7 +57,7 @@ class Bodies:
                 return message
             if not (is_begun or is_refused):
                 is_refused = True
-                await _refuse(send, most if body > most else None)
+                await (_refuse_large(send, most) if body > most else _refuse_many(send))
             raise TooMuch
 
         async def told(message: Any) -> None:
@@ -71,16 +80,18 @@ def _announced(scope: Any) -> int:
     return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
 
 
-async def _refuse(send: Any, most: int | None) -> None:
-    """Says which limit it was; None: that of all together."""
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    if most is None:
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        detail = "Too much is being sent at the moment: come back later"
-        headers.append((b"retry-after", b"1"))
-    else:
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        detail = f"A body may have {most} bytes here"
+async def _refuse_large(send: Any, most: int) -> None:
+    detail = f"A body may have {most} bytes here"
+    await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+
+async def _refuse_many(send: Any) -> None:
+    detail = "Too much is being sent at the moment: come back later"
+    await _refuse(send, HTTPStatus.SERVICE_UNAVAILABLE, detail, (b"retry-after", b"1"))
+
+
+async def _refuse(send: Any, status: HTTPStatus, detail: str, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close"), *more]
     body = json.dumps({"detail": detail}).encode()
     await send({"type": "http.response.start", "status": int(status), "headers": headers})
     await send({"type": "http.response.body", "body": body})
