@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api_host.app import create_app
-from api_host.rpc import server
+from api_host.rpc import door, server
 from api_host.rpc.frames import CONTINUATION, END_HEADERS, GOAWAY, HEADERS, Frames
 from api_host.settings import ApiSettings
 
@@ -256,6 +257,25 @@ async def test_a_client_that_pings_without_end_is_sent_away(
         # It ends here. With pings on their way, the reason for it may get lost.
         reasons = [payload for kind, payload in frames(await stranger.rest()) if kind == GOAWAY]
         assert all(int.from_bytes(why[4:8], "big") == ENHANCE_YOUR_CALM for why in reasons)
+
+
+async def test_who_reads_nothing_and_goes_does_not_hold_up_the_end(
+    settings: ApiSettings,
+    listener: socket.socket,
+    stranger: Stranger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(door, "CLOSE_SECONDS", 0.5)
+    async with hosting(settings, listener):
+        await stranger.greet()
+        # gRPC reads no more as soon as too many of its own words about these are not read.
+        with suppress(TimeoutError, ConnectionError):
+            while True:
+                stranger.writer.write(frame(SETTINGS) * 10_000)
+                await asyncio.wait_for(stranger.writer.drain(), 2)
+        stranger.writer.transport.abort()
+        end = time.monotonic()
+    assert time.monotonic() - end < settings.api_predict_timeout_seconds / 2
 
 
 async def test_a_client_that_asks_nothing_is_asked_to_go_and_comes_back(

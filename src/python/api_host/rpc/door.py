@@ -30,7 +30,7 @@ ACCEPTS = 4
 """How many connections are taken at a look: other workers look too, and are to have their share."""
 
 CLOSE_SECONDS = 5 * SECONDS
-"""How long a client may take to read the rest of a connection that ends here."""
+"""How long an end may take to read the rest of a connection that ended at the other."""
 
 RETRY_SECONDS = 1 * SECONDS
 """After so long a connection is accepted again where this process had no descriptor for it."""
@@ -202,8 +202,9 @@ class _End(asyncio.Protocol):
             self.other.close()
 
     def close(self) -> None:
-        """Closes this end when all has been read there."""
+        """Closes this end when all has been read there, or nobody reads it."""
         self.transport.close()
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
 
 
 class _Server(_End):
@@ -250,7 +251,3 @@ class _Client(_End):
         super().connection_lost(error)
         self._clients.discard(self)
         self._left()
-
-    def close(self) -> None:
-        super().close()
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.transport.abort)
