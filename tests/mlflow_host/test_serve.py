@@ -134,6 +134,24 @@ def test_what_is_no_artifact_has_a_limit(server: Host) -> None:
     assert answer.json()["detail"] == "A body may have 67108864 bytes here"
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5),
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AAAA\r\n\r\n",
+    ],
+    ids=["at once", "by an upgrade"],
+)
+def test_http2_is_not_spoken(server: Host, request_: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        connection.sendall(request_)
+        answer = connection.makefile("rb").read()  # It ends.
+    assert answer.startswith(b"HTTP/1.1 ")
+    assert not answer.startswith(b"HTTP/1.1 101")
+    assert b"\0" not in answer
+
+
 def test_sigterm_lets_an_upload_finish_and_ends_well(start: Start) -> None:
     host = start("serve")
     host.wait_until_healthy()

@@ -65,6 +65,9 @@ class Http1(H11Protocol):
         is_slow = self._status == HTTPStatus.REQUEST_TIMEOUT
         return not is_slow and not self.context.terminated.is_set()
 
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Has no request become HTTP/2, by whose frames one client can keep all others waiting."""
+
     async def _create_stream(self, request: h11.Request) -> None:
         self._request = request
         await super()._create_stream(request)
