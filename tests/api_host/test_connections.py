@@ -1,14 +1,11 @@
 """Clients that attack by how they speak, and not by what they say."""
 
 import json
-import select
 import socket
-import struct
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, TypeAlias
@@ -16,15 +13,17 @@ from typing import Any, TypeAlias
 import httpx
 import pytest
 import stamina
-from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ResponseReceived
-from h2.settings import SettingCodes
 
 from tests.api_host.registry_server import running
 from tests.api_host.test_serve import ROW, connections_of, free_port, serving, until_well
+from tests.attacks import http2
+from tests.attacks.connections import cut_off
 from tests.attacks.honest import Honest, predicting
-from tests.attacks.table import Row, printed
+from tests.attacks.stranger import drip, flood, half_close, is_cut, say
+from tests.attacks.table import Row, printed, witnessed
+from tests.attacks.target import Target, Words
 from tests.late_bodies import begun, told_without_an_end
 
 MEBIBYTES = 1024 * 1024
@@ -32,17 +31,14 @@ MEBIBYTES = 1024 * 1024
 ATTACKERS_EACH = 3
 MOST_CONNECTIONS = 80
 MOST_SECONDS = 60
-TICK_MILLISECONDS = 20
 
-PREDICT = "/v1/models/iris/predict"
 HEAD = b"POST /v1/models/iris/predict HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: api\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 UNKNOWN = HEAD.replace(b"/predict", b"/versions/99/predict")
 
 
-Attack: TypeAlias = Callable[[socket.socket], None]
-Attacks: TypeAlias = dict[str, Attack]
+Attacks: TypeAlias = dict[str, Words]
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,16 @@ class Server:
     process: Popen[bytes]
     port: int
     log: Path
+    name: str = "api"
+    shown: Mapping[str, str] = field(default_factory=dict)
+    task: str = "/v1/models/iris/predict"
+    page: str = "/openapi.json"
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), source_address=(source, 0))
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=MOST_SECONDS)
 
     def memory(self) -> int:
         """How much of it is in use, in bytes."""
@@ -65,8 +68,8 @@ class Server:
     def honest(self) -> Iterator[Honest]:
         """A client of it that does nothing wrong, until the block ends."""
         with (
-            httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60) as client,
-            predicting(client, PREDICT, {"rows": [ROW]}) as honest,
+            self.client() as client,
+            predicting(client, self.task, {"rows": [ROW]}) as honest,
         ):
             yield honest
 
@@ -98,199 +101,53 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield server
 
 
-def is_cut(attacker: socket.socket, milliseconds: int = TICK_MILLISECONDS) -> bool:
-    """Whether the server has ended a connection, as soon as it has."""
-    poll = select.poll()
-    poll.register(attacker, select.POLLRDHUP)
-    return bool(poll.poll(milliseconds))
-
-
-def drip(attacker: socket.socket, head: bytes, drops: bytes) -> None:
-    """Sends a byte now and then."""
-    attacker.sendall(head)
-    for drop in map(bytes, zip(drops)):
-        if is_cut(attacker):
-            return
-        attacker.sendall(drop)
-
-
-def flood(attacker: socket.socket, head: bytes, piece: bytes) -> None:
-    """Sends as much as the server takes, and reads nothing."""
-    attacker.sendall(head)
-    while not is_cut(attacker, 0):
-        attacker.sendall(piece)
-
-
-def say(attacker: socket.socket, words: bytes) -> None:
-    """Says something, and nothing more."""
-    attacker.sendall(words)
-
-
-def half_close(attacker: socket.socket, words: bytes) -> None:
-    """Says something, and that nothing more will come, but reads on."""
-    attacker.sendall(words)
-    attacker.shutdown(socket.SHUT_WR)
-
-
-def read_slowly(attacker: socket.socket) -> None:
+def read_slowly(_: Target, attacker: socket.socket) -> None:
     attacker.sendall((GET + b"\r\n") * 3000)
     while not is_cut(attacker):
         attacker.recv(1)
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 2, 3, 4, 6, 9
-WINDOW_UPDATE, UNKNOWN_KIND = 8, 200
-END_STREAM, END_HEADERS = 1, 4
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0)
-
-
-def http2() -> H2Connection:
-    """A client of HTTP/2 that may be wrong."""
-    configuration = H2Configuration(validate_outbound_headers=False)
-    client = H2Connection(configuration)
-    client.initiate_connection()
-    return client
-
-
-def headers(path: str, method: str = "GET") -> list[tuple[str, str]]:
-    pseudo = {":method": method, ":path": path, ":scheme": "http", ":authority": "api"}
-    return [*pseudo.items(), ("content-type", "application/json")]
-
-
-def asked(path: str, method: str = "GET", stream: int = 1, *, ended: bool = True) -> bytes:
-    client = http2()
-    client.send_headers(stream, headers(path, method), end_stream=ended)
-    return client.data_to_send()
-
-
-def taken_back() -> bytes:
-    """Many requests, each taken back at once."""
-    client = http2()
-    for stream in range(1, 1001, 2):
-        client.send_headers(stream, headers("/openapi.json"), end_stream=True)
-        client.reset_stream(stream)
-    return client.data_to_send()
-
-
-def many_headers() -> bytes:
-    client = http2()
-    more = [(f"x-{index}", "y") for index in range(200)]
-    client.send_headers(1, [*headers("/livez"), *more], end_stream=True)
-    return client.data_to_send()
-
-
-TAKEN_BACK = taken_back()
-
-
-def open_no_window(attacker: socket.socket) -> None:
-    client = http2()
-    client.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
-    for stream in range(1, 100, 2):
-        client.send_headers(stream, headers("/openapi.json"), end_stream=True)
-    attacker.sendall(client.data_to_send())
-
-
 HTTP1: Attacks = {
-    "nothing is said": lambda attacker: say(attacker, b""),
-    "headers byte by byte": lambda attacker: drip(attacker, GET, b"x: " + b"y" * 10**4),
-    "headers byte by byte after a request": lambda attacker: drip(
+    "nothing is said": lambda _, attacker: say(attacker, b""),
+    "headers byte by byte": lambda _, attacker: drip(attacker, GET, b"x: " + b"y" * 10**4),
+    "headers byte by byte after a request": lambda _, attacker: drip(
         attacker, GET + b"\r\n" + GET, b"x: " + b"y" * 10**4
     ),
-    "a body byte by byte": lambda attacker: drip(
+    "a body byte by byte": lambda _, attacker: drip(
         attacker, HEAD + b"Content-Length: 10000\r\n\r\n", b" " * 10**4
     ),
-    "a body that does not come": lambda attacker: say(
+    "a body that does not come": lambda _, attacker: say(
         attacker, HEAD + b"Content-Length: 10000\r\n\r\n"
     ),
-    "a body that nobody reads": lambda attacker: flood(
+    "a body that nobody reads": lambda _, attacker: flood(
         attacker, UNKNOWN + b"Content-Length: 100000000\r\n\r\n", b" " * 10**6
     ),
-    "answers that are not read": lambda attacker: flood(attacker, b"", (GET + b"\r\n") * 100),
+    "answers that are not read": lambda _, attacker: flood(attacker, b"", (GET + b"\r\n") * 100),
     "answers that are read byte by byte": read_slowly,
-    "requests after the last": lambda attacker: flood(
+    "requests after the last": lambda _, attacker: flood(
         attacker, GET + b"Connection: close\r\n\r\n", (GET + b"\r\n") * 100
     ),
-    "headers without end": lambda attacker: flood(attacker, GET, b"x: y\r\n" * 100),
-    "a line without end": lambda attacker: flood(attacker, GET + b"x: ", b"y" * 1000),
-    "chunks that are none": lambda attacker: flood(attacker, CHUNKED, b"garbage\r\n"),
-    "an extension of a chunk without end": lambda attacker: flood(
+    "headers without end": lambda _, attacker: flood(attacker, GET, b"x: y\r\n" * 100),
+    "a line without end": lambda _, attacker: flood(attacker, GET + b"x: ", b"y" * 1000),
+    "chunks that are none": lambda _, attacker: flood(attacker, CHUNKED, b"garbage\r\n"),
+    "an extension of a chunk without end": lambda _, attacker: flood(
         attacker, CHUNKED + b"2;", b"x" * 1000
     ),
-    "trailers without end": lambda attacker: flood(
+    "trailers without end": lambda _, attacker: flood(
         attacker, CHUNKED + b"2\r\n{}\r\n0\r\n", b"x: y\r\n" * 100
     ),
-    "a chunk of 16 digits": lambda attacker: flood(
+    "a chunk of 16 digits": lambda _, attacker: flood(
         attacker, CHUNKED + b"fffffffffffffff0\r\n", b" " * 10**6
     ),
-    "half of a request, and the end": lambda attacker: half_close(
+    "half of a request, and the end": lambda _, attacker: half_close(
         attacker, HEAD + b"Content-Length: 10000\r\n\r\n{"
     ),
-    "a WebSocket": lambda attacker: say(
+    "a WebSocket": lambda _, attacker: say(
         attacker, GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     ),
 }
 
-HTTP2: Attacks = {
-    "HTTP/2 and nothing more": lambda attacker: say(attacker, PREFACE),
-    "HTTP/2 by an upgrade that is garbage": lambda attacker: say(
-        attacker,
-        GET
-        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n\r\n",
-    ),
-    "requests taken back": lambda attacker: say(attacker, TAKEN_BACK),
-    "one request taken back": lambda attacker: say(
-        attacker, asked(PREDICT, "POST", ended=False) + frame(RST_STREAM, 0, 1, bytes(4))
-    ),
-    "no window for answers": open_no_window,
-    "headers of HTTP/2 without end": lambda attacker: flood(
-        attacker, PREFACE + frame(HEADERS, 0, 1, b"\x82"), frame(CONTINUATION, 0, 1)
-    ),
-    "headers that unpack to many": lambda attacker: say(
-        attacker,
-        PREFACE
-        + frame(
-            HEADERS,
-            END_HEADERS | END_STREAM,
-            1,
-            b"\x82\x84\x86\x40\x01x\x7f\xe1\x1e" + b"y" * 4000 + b"\xbe" * 10**4,
-        ),
-    ),
-    "pings": lambda attacker: flood(attacker, PREFACE, frame(PING, 0, 0, bytes(8)) * 1000),
-    "settings": lambda attacker: flood(attacker, PREFACE, frame(SETTINGS, 0, 0) * 1000),
-    "priorities": lambda attacker: flood(
-        attacker, PREFACE, b"".join(frame(PRIORITY, 0, s, bytes(5)) for s in range(1, 2001, 2))
-    ),
-    "data of HTTP/2 that nobody reads": lambda attacker: flood(
-        attacker, asked("/nowhere", "POST", ended=False), frame(DATA, 0, 1, bytes(1000))
-    ),
-    "window updates of a byte": lambda attacker: flood(
-        attacker, PREFACE, frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 1000
-    ),
-    "empty data": lambda attacker: flood(
-        attacker, asked(PREDICT, "POST", ended=False), frame(DATA, 0, 1) * 1000
-    ),
-    "frames of an unknown kind": lambda attacker: flood(
-        attacker, PREFACE, frame(UNKNOWN_KIND, 0, 0) * 1000
-    ),
-    "200 headers of HTTP/2": lambda attacker: say(attacker, many_headers()),
-    "a path that is not ASCII": lambda attacker: say(attacker, asked("/\xff")),
-    "a tunnel": lambda attacker: say(attacker, asked("/", "CONNECT")),
-}
-
-
-def attack(server: Server, name: str, how: Attack, honest: Honest) -> Row:
-    """Attacks until the connection is cut."""
-    start = time.monotonic()
-    with server.connect() as attacker, suppress(ConnectionError):
-        attacker.settimeout(MOST_SECONDS)
-        how(attacker)
-        assert is_cut(attacker, MOST_SECONDS * 1000), name
-    happened = f"cut off after {time.monotonic() - start:.1f} s"
-    return Row(name, happened, honest.saw(start))
+HTTP2: Attacks = http2.QUIET | http2.FLOODS
 
 
 def unsent(attacker: socket.socket) -> int:
@@ -345,8 +202,8 @@ def test_attackers_are_cut_off_and_others_are_served(
         server.honest() as honest,
     ):
         attackers = [
-            threads.submit(attack, server, name, how, honest)
-            for name, how in [*attacks.items()] * ATTACKERS_EACH
+            threads.submit(witnessed, name, cut_off(words), server, honest)
+            for name, words in [*attacks.items()] * ATTACKERS_EACH
         ]
         rows = [attacker.result() for attacker in attackers]
     table += rows[: len(attacks)]
@@ -474,8 +331,14 @@ def test_whoever_sends_on_after_the_answer_gets_all_of_it(server: Server) -> Non
     assert told.endswith(b"}")
 
 
+def headers(path: str, method: str = "GET") -> list[tuple[str, str]]:
+    pseudo = {":method": method, ":path": path, ":scheme": "http", ":authority": "api"}
+    return [*pseudo.items(), ("content-type", "application/json")]
+
+
 def test_http2_survives_a_body_that_nobody_wants(server: Server) -> None:
-    client = http2()
+    client = H2Connection()
+    client.initiate_connection()
     with server.connect() as connection:
         connection.settimeout(MOST_SECONDS)
         client.send_headers(1, headers("/nowhere", "POST"))

@@ -92,7 +92,7 @@ def test_a_request_in_another_is_not_answered(
 ) -> None:
     start, secrets = time.monotonic(), secrets_of(logged(server))
     with server.connect() as connection:
-        statuses = smuggling.sent(connection, TRICKS[name].request("api"))
+        statuses = smuggling.sent(connection, TRICKS[name].request(server))
     assert len(statuses) <= 1
     assert all(status >= 400 for status in statuses)
     seen = honest.saw(start)
@@ -107,7 +107,7 @@ def test_nginx_and_the_api_see_as_many_requests(
     start = time.monotonic()
     before = secrets_of(logged(server)), secrets_of(front.passed_on())
     with front.connect() as connection:
-        statuses = smuggling.sent(connection, TRICKS[name].request(nginx.NAME))
+        statuses = smuggling.sent(connection, TRICKS[name].request(front))
     seen = honest.saw(start)
     for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=30):
         with attempt:

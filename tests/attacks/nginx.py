@@ -5,9 +5,9 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -27,13 +27,16 @@ class Front:
     `log`: a line for each request: its id, its method, its target, and the API's status, or "-".
     `name`: by which clients ask it.
     `shown`: the API behind it asks nobody who he is.
+    `task`, `page`: what it is asked for.
     """
 
     port: int
     ca: Path
     log: Path
     name: str = NAME
-    shown: bytes = b""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    task: str = "/v1/models/iris/predict"
+    page: str = "/openapi.json"
 
     @property
     def url(self) -> str:

@@ -1,17 +1,21 @@
 """Requests that a proxy and a server could read differently."""
 
-import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.attacks.connections import received
+from tests.attacks.honest import Honest
+from tests.attacks.target import Attack, Target, lines
+
 SECRET = "/v2/repository/index"
 """What is hidden in another request: were it answered, the log would name it."""
 
-SMUGGLED = f"POST {SECRET} HTTP/1.1\r\nHost: HOST\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+SMUGGLED = (
+    f"POST {SECRET} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}"
+).encode()
 
 ANSWER_SECONDS = 20
-_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,16 @@ class Trick:
 
     head: bytes
     body: bytes = b""
-    line: bytes = b"POST /v1/models/iris/predict HTTP/1.1"
+    line: bytes = b"POST PATH HTTP/1.1"
     host: bytes = b"Host: HOST\r\n"
 
-    def request(self, host: str, shown: bytes = b"") -> bytes:
-        """Its bytes, for a server of this name. `shown`: headers that say who asks."""
-        head = self.line + b"\r\n" + self.host + shown
+    def request(self, target: Target) -> bytes:
+        """Its bytes, for a server."""
+        line = self.line.replace(b"PATH", target.task.encode())
+        head = line + b"\r\n" + self.host + lines(target.shown)
         head += b"Content-Type: application/json\r\n" + self.head
-        return (head + b"\r\n\r\n" + self.body + SMUGGLED).replace(b"HOST", host.encode())
+        whole = head + b"\r\n\r\n" + self.body + SMUGGLED
+        return whole.replace(b"HOST", target.name.encode())
 
 
 _LENGTH = b"Content-Length: %d" % len(SMUGGLED)
@@ -57,7 +63,7 @@ TRICKS = {
     "chunks of HTTP/1.0": Trick(
         b"Transfer-Encoding: chunked\r\nConnection: keep-alive",
         _CHUNKS,
-        line=b"POST /v1/models/iris/predict HTTP/1.0",
+        line=b"POST PATH HTTP/1.0",
     ),
     "a chunk whose size has a sign": Trick(b"Transfer-Encoding: chunked", b"+0\r\n\r\n"),
     "a chunk whose size is written 0x0": Trick(b"Transfer-Encoding: chunked", b"0x0\r\n\r\n"),
@@ -71,10 +77,8 @@ TRICKS = {
     "a header without a name": Trick(b": chunked\r\nContent-Length: 0"),
     "two hosts": Trick(b"Content-Length: 0", host=b"Host: HOST\r\nHost: other\r\n"),
     "no host": Trick(b"Content-Length: 0", host=b""),
-    "a space in the target": Trick(
-        b"Content-Length: 0", line=b"POST /v1/models/iris/predict x HTTP/1.1"
-    ),
-    "a line of HTTP/0.9": Trick(b"Content-Length: 0", line=b"POST /v1/models/iris/predict"),
+    "a space in the target": Trick(b"Content-Length: 0", line=b"POST PATH x HTTP/1.1"),
+    "a line of HTTP/0.9": Trick(b"Content-Length: 0", line=b"POST PATH"),
 }
 """Whoever takes one of them for two requests must not have a proxy before it that does not."""
 
@@ -82,12 +86,19 @@ TRICKS = {
 def sent(connection: socket.socket, request: bytes) -> list[int]:
     """The statuses of all answers to what is sent, when the connection has ended."""
     connection.settimeout(ANSWER_SECONDS)
-    answer = b""
     with suppress(ConnectionError):
         connection.sendall(request)
-        while part := connection.recv(65536):
-            answer += part
-    return [int(status) for status in _STATUS.findall(answer)]
+    return received(connection)
+
+
+def tried(trick: Trick) -> Attack:
+    """A trick, as an attack."""
+
+    def attack(target: Target, _: Honest) -> str:
+        with target.connect() as connection:
+            return told(sent(connection, trick.request(target)))
+
+    return attack
 
 
 def told(statuses: list[int]) -> str:

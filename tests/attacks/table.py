@@ -1,16 +1,23 @@
 """The tables of docs/security.md: each attack, what happened, what honest clients saw."""
 
 import re
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from tests.attacks.honest import Honest
+from tests.attacks.target import Target
+
+Attacked = TypeVar("Attacked", bound=Target)
+
 HEADINGS = ("attack", "what happened", "what honest clients saw")
 
-_MEASURED = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms|predictions?)\b)")
+_MEASURED = re.compile(r"\d+(?:\.\d+)?(?= (?:s|ms|predictions|calls|answers)\b)")
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,17 @@ class Row:
     attack: str
     happened: str
     honest: str
+
+
+def witnessed(
+    name: str, attack: Callable[[Attacked, Honest], str], target: Attacked, honest: Honest
+) -> Row:
+    """Attacks while an honest client asks.
+
+    Raises `AssertionError` if the client was not served.
+    """
+    start = time.monotonic()
+    return Row(name, attack(target, honest), honest.saw(start))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import pytest
 
 from dev_hosts.hosts import Hosts
 from dev_hosts.pexes import Pexes
-from tests.attacks import nginx, smuggling
+from tests.attacks import nginx
 from tests.attacks.honest import Honest, predicting
-from tests.attacks.installed import ATTACKS, PREDICT
+from tests.attacks.installed import ATTACKS
 from tests.attacks.nginx import Front
-from tests.attacks.smuggling import SECRET, TRICKS
-from tests.attacks.table import Row, printed
+from tests.attacks.smuggling import SECRET, TRICKS, tried
+from tests.attacks.table import Row, printed, witnessed
 
 pytestmark = pytest.mark.usefixtures("journey")
 
@@ -48,9 +47,9 @@ def client(front: Front) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def honest(client: httpx.Client) -> Iterator[Honest]:
+def honest(front: Front, client: httpx.Client) -> Iterator[Honest]:
     rows = client.get("/v1/models/iris").json()["example"]
-    with predicting(client, PREDICT, {"rows": rows}) as honest:
+    with predicting(client, front.task, {"rows": rows}) as honest:
         yield honest
 
 
@@ -64,9 +63,7 @@ def table(pytestconfig: pytest.Config) -> Iterator[list[Row]]:
 def test_an_attack_is_refused_and_others_are_served(
     front: Front, honest: Honest, table: list[Row], name: str
 ) -> None:
-    start = time.monotonic()
-    happened = ATTACKS[name](front)
-    table.append(Row(name, happened, honest.saw(start)))
+    table.append(witnessed(name, ATTACKS[name], front, honest))
 
 
 def secrets_of_log(log: Path) -> int:
@@ -77,9 +74,6 @@ def secrets_of_log(log: Path) -> int:
 def test_no_request_hides_another(
     hosts: Hosts, front: Front, honest: Honest, table: list[Row], name: str
 ) -> None:
-    start = time.monotonic()
-    with front.connect() as connection:
-        statuses = smuggling.sent(connection, TRICKS[name].request(front.name))
-    table.append(Row(name, smuggling.told(statuses), honest.saw(start)))
+    table.append(witnessed(name, tried(TRICKS[name]), front, honest))
     passed_on = front.passed_on().count(("POST", SECRET))
     assert secrets_of_log(hosts.log("api")) == passed_on
