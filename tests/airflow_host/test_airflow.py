@@ -103,7 +103,7 @@ def test_a_training_that_means_harm_is_refused(
     for value in REFUSED[name]:
         body = json.dumps({"logical_date": None, "conf": {name: value}})
         answer = airflow.post(runs, content=body, headers={"Content-Type": "application/json"})
-        assert answer.status_code in (400, 422), f"{name} {value!r:.100}: {answer.text:.1000}"
+        assert answer.status_code in (400, 413, 422), f"{name} {value!r:.100}: {answer.text:.1000}"
 
     assert airflow.get(runs).json()["total_entries"] == 0
 
@@ -124,11 +124,6 @@ def test_nobody_sends_more_than_a_megabyte(host: Host) -> None:
     answer = httpx.post(f"{host.url}/auth/token", content=pieces, trust_env=False)
     assert answer.status_code == 413
     assert answer.json()["detail"] == "A body may have 1048576 bytes here"
-
-
-def test_headers_without_end_are_refused(host: Host) -> None:
-    headers = {"X-Large": "y" * 100_000}
-    assert httpx.get(host.url, headers=headers, trust_env=False).status_code == 400
 
 
 def test_the_shipped_dags_are_there(host: Host, airflow: httpx.Client) -> None:

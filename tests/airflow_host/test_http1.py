@@ -61,9 +61,13 @@ def connection(port: int) -> Iterator[socket.socket]:
 
 
 def ask(connection: socket.socket, request: bytes) -> bytes:
-    """The first piece of the answer."""
-    connection.sendall(request)
-    return connection.recv(4096)
+    """The answer, when it is whole or the connection ends."""
+    answer = b""
+    with suppress(ConnectionError):
+        connection.sendall(request)
+        while not answer.endswith(b"well") and (piece := connection.recv(4096)):
+            answer += piece
+    return answer
 
 
 def is_cut(connection: socket.socket, seconds: float) -> bool:
