@@ -131,7 +131,9 @@ def test_what_is_no_artifact_has_a_limit(server: Host) -> None:
     pieces = (bytes(1 << 20) for _ in range(100))
     answer = httpx.post(f"{server.url}/api/2.0/mlflow/experiments/search", content=pieces)
     assert answer.status_code == 413
-    assert answer.json()["detail"] == "A body may have 67108864 bytes here"
+    assert answer.json()["detail"] == (
+        "A body may have 67108864 bytes here, by MLFLOW_MAX_BODY_BYTES of this server"
+    )
 
 
 @pytest.mark.parametrize(

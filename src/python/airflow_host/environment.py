@@ -22,6 +22,9 @@ CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 MLFLOW_PASSWORD = "MLFLOW_TRACKING_PASSWORD"  # noqa: S105 (its name)
 """The only place where MLflow's client looks for it is the environment."""
 
+MAX_BODY_BYTES = "AIRFLOW_MAX_BODY_BYTES"
+"""Where the api-server's plugin finds what the setting says."""
+
 ASYNCHRONOUS_CONNECTION = f"{CONNECTION}_ASYNC"
 
 AUTH_MANAGER = "airflow_host.auth_manager.TripodFabAuthManager"
@@ -109,6 +112,7 @@ def _exact(settings: ComponentSettings) -> dict[str, str]:
         "AIRFLOW__API__PORT": str(settings.airflow__api__port),
         "FORWARDED_ALLOW_IPS": settings.forwarded_allow_ips,  # Uvicorn reads it.
         "API_SERVER_URL": settings.api_server_url,
+        MAX_BODY_BYTES: str(settings.airflow_max_body_bytes),
         "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
         **_mlflow_account(settings),
         **_training(settings),

@@ -79,6 +79,11 @@ class _Surroundings(Settings):
         description="The folder of your own DAGs; a new file appears in Airflow within 30 s.",
         examples=["/etc/airflow-host/dags"],
     )
+    airflow_max_body_bytes: PositiveInt = Field(
+        MIB,
+        description="How large a request to the api-server may be, in bytes; tasks send any size.",
+        examples=["16777216"],
+    )
     airflow_logs_kept_days: PositiveInt = Field(
         30, description="For how many days the logs of tasks are kept.", examples=["30"]
     )

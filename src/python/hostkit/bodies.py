@@ -22,12 +22,14 @@ class Bodies:
 
     `most`: for each.
     `together`: for all that have such a limit, until they are answered.
+    `setting`: that says how much each may have.
     """
 
-    def __init__(self, app: Any, most: Most, together: int) -> None:
+    def __init__(self, app: Any, most: Most, together: int, setting: str) -> None:
         self._app = app
         self._most = most
         self._most_together = together
+        self._setting = setting
         self._together = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -39,7 +41,7 @@ class Bodies:
         elif (most := self._most(scope)) is None:
             await self._app(scope, receive, send)
         elif _announced(scope) > most:
-            await _refuse_large(send, most)
+            await self._refuse_large(send, most)
         else:
             await self._limit(most, scope, receive, send)
 
@@ -57,7 +59,7 @@ class Bodies:
                 return message
             if not (is_begun or is_refused):
                 is_refused = True
-                await (_refuse_large(send, most) if body > most else _refuse_many(send))
+                await (self._refuse_large(send, most) if body > most else _refuse_many(send))
             raise TooMuch
 
         async def told(message: Any) -> None:
@@ -74,15 +76,14 @@ class Bodies:
         finally:
             self._together -= body
 
+    async def _refuse_large(self, send: Any, most: int) -> None:
+        detail = f"A body may have {most} bytes here, by {self._setting} of this server"
+        await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
 
 def _announced(scope: Any) -> int:
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
     return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
-
-
-async def _refuse_large(send: Any, most: int) -> None:
-    detail = f"A body may have {most} bytes here"
-    await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
 
 async def _refuse_many(send: Any) -> None:

@@ -31,7 +31,6 @@ from mlflow_host.accounts.audit import AuditMiddleware
 from mlflow_host.accounts.setup import Protection
 from mlflow_host.settings import MlflowSettings
 
-MEBIBYTES = 1024 * 1024
 SECONDS = 1.0
 
 GRACEFUL_TIMEOUT = 60 * SECONDS
@@ -40,8 +39,8 @@ GRACEFUL_TIMEOUT = 60 * SECONDS
 HEALTH_TIMEOUT = 10 * SECONDS
 """How long the server may take to answer its own question."""
 
-MOST_OF_A_BODY = 64 * MEBIBYTES
-MOST_TOGETHER = 256 * MEBIBYTES
+BODIES_AT_ONCE = 4
+"""How many of the largest size may come in at a time; of smaller ones as much in all."""
 
 _ARTIFACTS = ("/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/")
 
@@ -118,7 +117,7 @@ def _application(settings: MlflowSettings, protection: Protection) -> Any:
     with warnings.catch_warnings(action="ignore"):  # They are for MLflow's own developers.
         application = _protected(settings) if protection is Protection.ON else _open(settings)
     metrics.PROTECTED.set(protection is Protection.ON)
-    limited = Bodies(application, _most_of_a_body, MOST_TOGETHER)
+    limited = Bodies(application, *_most_of_bodies(settings))
     audited = AuditMiddleware(limited)
     counted = metrics.MetricsMiddleware(audited, importlib.import_module("mlflow.server").app)
     # MLflow counts on it as uvicorn has it by default: some of its paths are for this machine only.
@@ -133,9 +132,14 @@ def _application(settings: MlflowSettings, protection: Protection) -> Any:
     return quiet
 
 
-def _most_of_a_body(scope: Any) -> int | None:
+def _most_of_bodies(settings: MlflowSettings) -> tuple[Callable[[Any], int | None], int, str]:
     """Artifacts go to the disk piece by piece; MLflow takes all else into memory."""
-    return None if scope["path"].startswith(_ARTIFACTS) else MOST_OF_A_BODY
+    most = settings.mlflow_max_body_bytes
+
+    def most_of(scope: Any) -> int | None:
+        return None if scope["path"].startswith(_ARTIFACTS) else most
+
+    return most_of, BODIES_AT_ONCE * most, "MLFLOW_MAX_BODY_BYTES"
 
 
 def _open(settings: MlflowSettings) -> Any:

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr, model_validator
 
 from hostkit.files import AbsolutePath
 from hostkit.network import HttpUrl, ListenAddress, Port, is_loopback
 from hostkit.settings import Settings
+
+MEBIBYTES = 1024 * 1024
 
 
 def _database_uri(text: str) -> str:
@@ -112,6 +114,12 @@ class MlflowSettings(Settings):
     mlflow_flask_server_secret_key: SecretStr | None = Field(
         None,
         description="Key by which MLflow signs its forms; install makes one",
+    )
+
+    mlflow_max_body_bytes: PositiveInt = Field(
+        64 * MEBIBYTES,
+        description="How large a request may be, in bytes; artifacts may have any size",
+        examples=[134217728],
     )
 
     @property

@@ -1,17 +1,18 @@
 """How much clients of the api-server may send: Airflow reads a body before it asks who sends it."""
 
+import os
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_host.environment import MAX_BODY_BYTES
 from hostkit.bodies import Bodies
 from hostkit.network import is_loopback
 
-MEBIBYTES = 1024 * 1024
+MOST = int(os.environ[MAX_BODY_BYTES])
 
-MOST = 1 * MEBIBYTES
-MOST_TOGETHER = 32 * MEBIBYTES
-"""What JSON says takes twenty times as much memory."""
+AT_ONCE = 32
+"""How many of the largest size may come in at a time: what JSON says takes twenty times as much."""
 
 
 def most(scope: Any) -> int | None:
@@ -31,6 +32,6 @@ class BodySizesPlugin(AirflowPlugin):
         {
             "name": "body sizes",
             "middleware": Bodies,
-            "kwargs": {"most": most, "together": MOST_TOGETHER},
+            "kwargs": {"most": most, "together": AT_ONCE * MOST, "setting": MAX_BODY_BYTES},
         }
     ]
