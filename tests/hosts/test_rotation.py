@@ -86,6 +86,18 @@ def test_a_key_of_airflow_is_replaced_under_trainings(
     assert found["value"] == "readable"
 
 
+def test_what_trainings_log_in_to_mlflow_with_is_replaced_under_them(
+    deployment: Deployment, api: httpx.Client
+) -> None:
+    host, name = deployment.lab["airflow"], "MLFLOW_TRACKING_PASSWORD"
+    training = start(api)
+    wait_for(lambda: state(api, training) == "running", TRAINING_SECONDS, "a training that runs")
+    # The same once more: MLflow has no other. What uses it is restarted all the same.
+    rotate(host, "airflow-host", name, "--stdin", stdin=value(host, "airflow-host", name))
+    assert end_of(api, training) == "succeeded"
+    assert {task["try_number"] for task in tasks(deployment, training)} == {1}
+
+
 def test_the_password_of_the_api_goes_from_server_to_server(
     deployment: Deployment, api: httpx.Client
 ) -> None:

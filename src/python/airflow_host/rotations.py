@@ -2,7 +2,7 @@
 
 import secrets
 
-from airflow_host.secret_keys import KEYS
+from airflow_host.secret_keys import KEYS, SIGNING_KEY
 from hostkit.rotation import Change, Rotation, Server, Step, write
 
 API_SERVER = "airflow-host-api-server.service"
@@ -86,6 +86,19 @@ ROTATIONS = {
         elsewhere="Hand it over to the API server now: 'sudo cat"
         " /etc/airflow-host/credentials/AIRFLOW_API_PASSWORD' here, and there 'sudo api-host"
         " rotate AIRFLOW_PASSWORD --stdin'.",
+    ),
+    SIGNING_KEY: Rotation(
+        "signs the models that are trained here",
+        KEYS[SIGNING_KEY],
+        _SWITCHED_WITHOUT_TASKS,
+        effect="The API server serves on, and refuses what is signed from now on until it knows the"
+        " new key.",
+        elsewhere="Let the API server know it now: 'sudo airflow-host signing-key' here, into a"
+        " second file there that MODEL_PUBLIC_KEYS names too, and 'sudo systemctl reload"
+        " api-host'.",
+    ),
+    "MLFLOW_TRACKING_PASSWORD": Rotation(
+        "the password by which trainings log in to MLflow", steps=_SWITCHED_WITHOUT_TASKS
     ),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": Rotation(
         "the address of Airflow's database, with its password", steps=_SWITCHED_WITHOUT_TASKS
