@@ -43,6 +43,7 @@ def be_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def port() -> Iterator[int]:
     options: dict[str, Any] = {"lifespan": "off", "log_config": None, "timeout_keep_alive": 600}
+    options["h11_max_incomplete_event_size"] = http1.MOST_OF_HEADERS
     server = uvicorn.Server(uvicorn.Config(application, http=http1.Http1, **options))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))

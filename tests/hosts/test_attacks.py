@@ -38,12 +38,6 @@ def target(deployment: Deployment) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def asked_before(target: Service) -> int:
-    """How often somebody asked, before the tricks, for what they hide."""
-    return target.asked_for(SECRET)
-
-
-@pytest.fixture(scope="module")
 def honest(target: Service) -> Iterator[Honest]:
     with replace(target, shown=key_headers(target.lab)).client() as client:
         rows = client.get("/v1/models/iris").json()["example"]

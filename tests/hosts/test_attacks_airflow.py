@@ -56,12 +56,6 @@ def target(deployment: Deployment) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def asked_before(target: Service) -> int:
-    """How often somebody asked, before the tricks, for what they hide."""
-    return target.asked_for(SECRET)
-
-
-@pytest.fixture(scope="module")
 def honest(target: Service) -> Iterator[Honest]:
     """Who reads which trainings there were, as the API does."""
     with (

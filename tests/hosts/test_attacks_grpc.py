@@ -15,7 +15,7 @@ from lab.deadline import wait_for
 from lab.deployment import SERVERS, Deployment, set_variables
 from tests.attacks import http2
 from tests.attacks.calls import CALLS, INFER, SECONDS, Attack
-from tests.attacks.connections import cut_off, endured, held, nothing
+from tests.attacks.connections import cut_off, endured, endured_or_cut_off, held, nothing
 from tests.attacks.honest import Honest, asking
 from tests.attacks.stranger import say
 from tests.attacks.table import Row, printed, witnessed
@@ -33,9 +33,10 @@ ATTACKS: dict[str, Attack] = {
     "what is no HTTP/2": cut_off(lambda _, attacker: say(attacker, b"GET / HTTP/1.1\r\n\r\n")),
     "nothing after the handshake": held(nothing),
     **{
-        name: (cut_off if name in CUT_OFF else endured)(words)
+        name: cut_off(words) if name in CUT_OFF else endured(words)
         for name, words in http2.FLOODS.items()
     },
+    "pings": endured_or_cut_off(http2.FLOODS["pings"]),
 }
 
 

@@ -62,12 +62,6 @@ def target(deployment: Deployment) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def asked_before(target: Service) -> int:
-    """How often somebody asked, before the tricks, for what they hide."""
-    return target.asked_for(SECRET)
-
-
-@pytest.fixture(scope="module")
 def honest(target: Service) -> Iterator[Honest]:
     """Who reads which models there are, as the API does."""
     password = target.lab["api"].read("/etc/api-host/credentials/MLFLOW_TRACKING_PASSWORD")

@@ -7,7 +7,6 @@ import asyncio
 from typing import Any
 
 import h11
-from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 KIBIBYTES = 1024
@@ -21,9 +20,8 @@ SECONDS_FOR_A_BODY = 60 * SECONDS
 class Http1(H11Protocol):
     """A connection of a client, who has so long to say what it wants."""
 
-    def __init__(self, config: Config, *arguments: Any, **options: Any) -> None:
-        config.h11_max_incomplete_event_size = MOST_OF_HEADERS
-        super().__init__(config, *arguments, **options)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited: object | None = None
 

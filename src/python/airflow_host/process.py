@@ -76,9 +76,13 @@ def limit_connections() -> None:
     """Has uvicorn read requests as `Http1` does, in further processes of its own too."""
     import uvicorn  # noqa: PLC0415 (the others need none)
 
-    from airflow_host.http1 import Http1  # noqa: PLC0415
+    from airflow_host.http1 import MOST_OF_HEADERS, Http1  # noqa: PLC0415
 
-    uvicorn.run = functools.partial(uvicorn.run, http=f"{Http1.__module__}:{Http1.__name__}")
+    uvicorn.run = functools.partial(
+        uvicorn.run,
+        http=f"{Http1.__module__}:{Http1.__name__}",
+        h11_max_incomplete_event_size=MOST_OF_HEADERS,
+    )
 
 
 def notice_the_end_of_children() -> None:

@@ -8,7 +8,6 @@ from typing import cast
 import h11
 from hypercorn import protocol
 from hypercorn.events import Closed
-from hypercorn.protocol import h2
 from hypercorn.protocol import h11 as h11_protocol
 from hypercorn.protocol.events import EndBody, Event, Response, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
@@ -51,6 +50,8 @@ class Http1(H11Protocol):
         self._status = event.status_code
         is_early = self.connection.their_state is h11.SEND_BODY
         if not is_early or event.status_code < HTTPStatus.BAD_REQUEST or self._is_worth_its_rest:
+            return event
+        if CLOSE in event.headers:
             return event
         return replace(event, headers=[*event.headers, CLOSE])
 
@@ -111,5 +112,4 @@ class Rest:
 def speak() -> None:
     """Makes Hypercorn in this process speak so."""
     setattr(protocol, H11Protocol.__name__, Http1)
-    for module in (h11_protocol, h2):
-        setattr(module, HTTPStream.__name__, Exchange)
+    setattr(h11_protocol, HTTPStream.__name__, Exchange)
