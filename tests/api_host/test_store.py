@@ -102,3 +102,20 @@ def test_downloads_that_nobody_finished_go_but_not_those_under_way(
     os.close(lock)
     assert not abandoned.exists()
     assert under_way.exists()
+
+
+@given(problems=st.dictionaries(names, st.text(st.characters(codec="utf-8"))))
+def test_why_models_are_not_served_is_read_back(problems: dict[str, str]) -> None:
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "models", most=2)
+        assert store.problems() is None
+        store.keep_problems(problems)
+        assert Store(Path(folder) / "models", most=2).problems() == problems
+        assert list(store.last_good("champion")) == []
+
+
+def test_problems_that_were_cut_off_are_none_that_are_known(store: Store, tmp_path: Path) -> None:
+    store.keep_problems({"iris": "is gone"})
+    file = tmp_path / "models/.problems.json"
+    file.write_bytes(file.read_bytes()[:-3])
+    assert store.problems() is None

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api_host.app import create_app
 from api_host.links import walks
+from api_host.models import follower
 from api_host.settings import ApiSettings
 from hostkit.doctor.steps import Fault, NothingToCheck
 from hostkit.errors import HostError
@@ -194,6 +195,58 @@ async def test_it_is_not_asked_for_again_until_the_registry_changes(
         assert await metric(api, "tripod_api_model_not_trusted") == 0
 
 
+async def test_files_that_were_mended_are_served_when_it_is_asked_for(
+    registry: RegistryServer, settings: ApiSettings, start: Start, prepare: Prepare
+) -> None:
+    folder = prepare("linear")
+    flip(folder / "model.skops")
+    registry.promote("iris", folder)
+    async with start(settings) as api:
+        await until(lambda: problem_of(api))
+        assert (await api.post("/v2/repository/models/iris/load")).status_code == 422
+        flip(folder / "model.skops")
+        assert (await api.post("/v2/repository/models/iris/load")).status_code == 200
+        assert await served(api) == "1"
+
+
+async def test_files_that_were_mended_are_served_after_a_while(
+    registry: RegistryServer,
+    settings: ApiSettings,
+    start: Start,
+    prepare: Prepare,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follower, "REFUSED_SECONDS", 0.1)
+    folder = prepare("linear")
+    flip(folder / "model.skops")
+    registry.promote("iris", folder)
+    async with start(settings) as api:
+        await until(lambda: problem_of(api))
+        flip(folder / "model.skops")
+        await until_served(api, "1")
+
+
+async def test_the_doctor_says_what_is_refused_until_it_is_mended(
+    registry: RegistryServer, settings: ApiSettings, start: Start, prepare: Prepare
+) -> None:
+    assert fault_of(settings, "wanted") is None
+    folder = prepare("linear")
+    flip(folder / "model.skops")
+    registry.promote("iris", folder)
+
+    async def fault() -> str | None:
+        return fault_of(settings, "wanted")
+
+    async def is_well() -> bool:
+        return fault_of(settings, "wanted") is None
+
+    async with start(settings) as api:
+        assert "iris: version 1 is not served: its file model.skops" in await until(fault)
+        flip(folder / "model.skops")
+        await api.post("/v2/repository/models/iris/load")
+        await until(is_well)
+
+
 async def test_a_copy_from_before_the_key_is_fetched_again_once_it_is_signed(
     registry: RegistryServer,
     settings: ApiSettings,
@@ -266,10 +319,10 @@ async def test_a_refusal_is_in_the_audit(
     assert not line["allowed"]
 
 
-def fault_of(settings: ApiSettings) -> str | None:
-    """What the doctor's step `signatures` finds wrong."""
+def fault_of(settings: ApiSettings, name: str = "signatures") -> str | None:
+    """What a step of the doctor's finds wrong."""
     loaded = Loaded(settings, {}, Path("/etc/api-host/env"))
-    [check] = [s.check for walk in walks(loaded) for s in walk.steps if s.name == "signatures"]
+    [check] = [s.check for walk in walks(loaded) for s in walk.steps if s.name == name]
     try:
         check()
     except NothingToCheck:

@@ -12,6 +12,19 @@ from tests.deploy.units import HOSTS, put_in_place, services, units, values
 from tests.lacks import lack
 
 MOST_EXPOSURE = 1.5
+NO_SUBSTITUTE = {
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "AIRFLOW_API_PASSWORD",
+    "MLFLOW_AUTH_ADMIN_PASSWORD",
+    "MLFLOW_BACKEND_STORE_URI",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    "MODEL_SIGNING_KEY",
+}
+"""What `install` makes, and the databases: another value, or none, would do harm quietly."""
+
 SERVICES = [service for host in HOSTS for service in services(host)]
 
 
@@ -83,6 +96,17 @@ def test_a_secret_is_a_file_of_its_own_name_and_in_no_unit(service: Path) -> Non
         assert file == f"/etc/{host}/credentials/{name}"
     for variable in values(service, "Environment"):
         assert not any(word in variable for word in ("KEY", "PASSWORD", "SECRET", "TOKEN"))
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_only_what_has_no_substitute_must_be_there_for_a_start(service: Path) -> None:
+    loaded = {text.partition(":")[0] for text in values(service, "LoadCredential")}
+    needed = loaded - {name.removesuffix(":\\n") for name in values(service, "SetCredential")}
+    made = NO_SUBSTITUTE | (
+        {"AIRFLOW_PASSWORD"} if service.parent.name == "airflow-host" else set()
+    )
+    assert needed == loaded & made
+    assert all(text.endswith(":\\n") for text in values(service, "SetCredential"))
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -114,6 +114,27 @@ def test_a_wrong_password(deployment: Deployment) -> None:
     assert f"AIRFLOW_PASSWORD in {path}" in links["airflow"]["login"]["remedy"]
 
 
+def test_a_key_that_was_removed_is_named_with_what_brings_one_back(deployment: Deployment) -> None:
+    airflow = deployment.lab["airflow"]
+    path = "/etc/airflow-host/credentials/AIRFLOW__API__SECRET_KEY"
+    airflow.run("mv", path, "/root/kept")
+    try:
+        links = doctor(deployment, "airflow", "--link", "host")
+    finally:
+        airflow.run("mv", "/root/kept", path)
+    assert failed(links) == [("host", "secrets")]
+    assert links["host"]["secrets"]["seen"] == f"{path}: not there"
+    assert failed(doctor(deployment, "airflow", "--link", "host")) == []
+
+
+def test_a_credential_that_is_not_needed_may_be_removed(deployment: Deployment) -> None:
+    api = deployment.lab["api"]
+    api.run("rm", "/etc/api-host/credentials/API_JWT_SECRET")
+    api.systemctl("restart", "api-host")
+    deployment.wait_until_ready("api")
+    assert failed(doctor(deployment, "api", "--link", "host")) == []
+
+
 URLS = {
     "a wrong port": ("http://mlflow:5001", "tcp", "mlflow port 5001 refuses connections"),
     "another server": ("http://airflow:8080", "http", "http://airflow:8080 is Airflow, not MLflow"),

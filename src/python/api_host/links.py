@@ -56,6 +56,7 @@ def walks(loaded: Loaded[ApiSettings]) -> tuple[Walk, ...]:
             f"copies in {settings.state_directory} ({loaded.place('STATE_DIRECTORY')})",
             (
                 Step("copies", partial(_copies, settings)),
+                Step("wanted", partial(_wanted, settings)),
                 Step("signatures", partial(_signatures, loaded)),
                 Step("limits", partial(_limits, loaded)),
             ),
@@ -104,6 +105,23 @@ def _copies(settings: ApiSettings) -> str:
         raise NothingToCheck("none yet: they are downloaded from MLflow")
     whole = [copy for copy in found if not isinstance(copy, BrokenCopyError)]
     return ", ".join(f"{copy.version.name} version {copy.version.version}" for copy in whole)
+
+
+def _wanted(settings: ApiSettings) -> str:
+    """Whether the API serves what the registry wants, as it said last."""
+    problems = Store.of(settings).problems()
+    if problems is None:
+        raise NothingToCheck("the API has not asked the registry yet")
+    if problems:
+        raise Fault(
+            "; ".join(f"{name}: {why}" for name, why in sorted(problems.items())),
+            "The version is not what was signed, is of a kind that this host does not load, or is"
+            " gone. The last good one serves on, if there was one.",
+            f"Restore its files on the MLflow server, train again, or give the alias"
+            f" {settings.model_alias} to another version. A mended one is looked at within 5"
+            " minutes, or at once after 'systemctl reload api-host'.",
+        )
+    return "served as the registry wants"
 
 
 def _signatures(loaded: Loaded[ApiSettings]) -> str:

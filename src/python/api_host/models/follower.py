@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -29,6 +31,9 @@ POLL_SECONDS = 1.0
 MOST_POLL_SECONDS = 5.0
 """The longest wait between two polls of a registry that does not answer."""
 
+REFUSED_SECONDS = 300.0
+"""After how long files that were not what was signed are looked at again: they may be mended."""
+
 _log = structlog.get_logger("api_host.follower")
 
 
@@ -38,11 +43,13 @@ class _Refused:
 
     `updated`: when the registry had changed the model last.
     `mends`: whether it may become right without becoming another version.
+    `until`: when it is looked at again if it may, on the monotonic clock.
     """
 
     version: ModelVersion
     updated: int
     mends: bool
+    until: float
 
 
 class Follower:
@@ -70,6 +77,7 @@ class Follower:
         self._alias = alias
         self._names = frozenset(names)
         self._refused: dict[str, _Refused] = {}
+        self._kept_problems: dict[str, str] | None = None
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._polling = asyncio.Lock()
         self.recovered = asyncio.Event()
@@ -88,6 +96,7 @@ class Follower:
                 wait = min(wait * 1.5, MOST_POLL_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it was, the next poll may be well
                 _log.exception("poll failed")
+            await self._keep_problems()
             # Several processes that lost the registry at once do not come back at once.
             await asyncio.sleep(wait * random.uniform(0.8, 1.0))  # noqa: S311
 
@@ -99,6 +108,8 @@ class Follower:
         """
         await self.recovered.wait()
         await self._wait_for_load(name)  # It may be of the version that was wanted before.
+        if name in self._refused and self._refused[name].mends:
+            del self._refused[name]
         models = await self._poll()
         wanted = self._catalog.wanted.get(name)
         if wanted is None:
@@ -161,7 +172,9 @@ class Follower:
         refused = self._refused.get(model.name)
         if refused is None or not _is(refused.version, model, wanted):
             return False
-        return not refused.mends or refused.updated == model.updated
+        if not refused.mends:
+            return True
+        return refused.updated == model.updated and time.monotonic() < refused.until
 
     async def _follow(self, model: RegisteredModel, wanted: str) -> None:
         name, version = model.name, None
@@ -172,7 +185,9 @@ class Follower:
         except ModelRefusedError as error:
             not_trusted = isinstance(error, ModelNotTrustedError)
             if version is not None:
-                self._refused[name] = _Refused(version, model.updated, mends=not_trusted)
+                self._refused[name] = _Refused(
+                    version, model.updated, not_trusted, time.monotonic() + REFUSED_SECONDS
+                )
             metrics.NOT_TRUSTED.labels(name).set(not_trusted)
             self._note_problem(name, f"version {wanted} is not served: {error}")
         except (ApiError, OSError) as error:
@@ -210,6 +225,14 @@ class Follower:
         metrics.PROBLEMS.labels(name).inc()
         _log.warning("not as the registry wants", model=name, detail=sentence)
         return True
+
+    async def _keep_problems(self) -> None:
+        problems = dict(self._catalog.problems)
+        if problems == self._kept_problems:
+            return
+        with suppress(OSError):  # A full disk: at the next poll then.
+            await asyncio.to_thread(self._store.keep_problems, problems)
+            self._kept_problems = problems
 
     def _note_away(self, sentence: str) -> None:
         if self._catalog.away is None:

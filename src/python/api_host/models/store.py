@@ -3,6 +3,7 @@
 models/iris/3-1795436727095/   a copy: the model's files and copy.json, which has their digests
 models/iris/@champion -> …     the copy that served last
 models/iris/.new-…             a download under way; locked by the process that makes it
+models/.problems.json          why models are not served as the registry wants them, by name
 """
 
 import fcntl
@@ -24,6 +25,7 @@ from hostkit.signing.statement import digest as digest_of
 
 MANIFEST = "copy.json"
 UNFINISHED = ".new-"
+PROBLEMS = ".problems.json"
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -135,6 +137,18 @@ class Store:
                 yield _read(folder)
             except BrokenCopyError as error:
                 yield BrokenCopyError(f"{folder} is broken: {error}")
+
+    def keep_problems(self, problems: dict[str, str]) -> None:
+        """Keeps, for who cannot ask this host, why models are not served as they should be."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._root / PROBLEMS, msgspec.json.encode(problems))
+
+    def problems(self) -> dict[str, str] | None:
+        """What was kept last, by the model's name; None: nothing yet."""
+        try:
+            return msgspec.json.decode((self._root / PROBLEMS).read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     def _last(self, alias: str) -> Iterator[Path]:
         for link in sorted(self._root.glob(f"*/@{_file_name(alias)}")):

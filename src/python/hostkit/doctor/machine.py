@@ -17,7 +17,9 @@ from pydantic import SecretStr
 from hostkit.doctor import certificates
 from hostkit.doctor.steps import Fault, NothingToCheck, Step, Walk
 from hostkit.doctor.users import user_name
-from hostkit.settings import Loaded
+from hostkit.server.layout import Layout
+from hostkit.server.systemd import needed_credentials
+from hostkit.settings import CREDENTIALS_DIRECTORY, Loaded
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -176,6 +178,14 @@ def _folders(machine: Machine) -> str:
 
 def _secrets(loaded: Loaded[Any]) -> str:
     """Whether each secret that is set is in a file that only this host can read."""
+    if missing := sorted(_missing_secrets(loaded)):
+        raise Fault(
+            f"{', '.join(map(str, missing))}: not there",
+            "It was removed, and a unit that loads it does not start: systemd only says 'Failed to"
+            " set up credentials'.",
+            "Restore it from a backup that has secrets; or start 'install' of the PEX file again,"
+            " which makes a new one.",
+        )
     places = dict(_secret_files(loaded))
     for variable, file in places.items():
         with suppress(OSError):
@@ -188,6 +198,16 @@ def _secrets(loaded: Loaded[Any]) -> str:
     if not places:
         raise NothingToCheck("none is set")
     return ", ".join(places)
+
+
+def _missing_secrets(loaded: Loaded[Any]) -> Iterator[Path]:
+    given = loaded.values.get(CREDENTIALS_DIRECTORY)
+    if given is None:
+        return
+    layout = Layout(loaded.settings.host_name)
+    for name in needed_credentials(layout):
+        if not (Path(given.text) / name).exists():
+            yield layout.credentials / name
 
 
 def _secret_files(loaded: Loaded[Any]) -> Iterator[tuple[str, Path]]:

@@ -162,12 +162,22 @@ def journal(unit: str, *, since: float) -> list[str]:
     return done.stdout.splitlines()
 
 
-def credentials_in(unit: str) -> Iterator[str]:
-    """The names of the credentials that the text of a unit loads."""
+def credentials_in(unit: str, key: str = "LoadCredential") -> Iterator[str]:
+    """The names of the credentials that the text of a unit loads, or has a default for."""
     for line in unit.splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "LoadCredential":
+        word, _, value = line.partition("=")
+        if word.strip() == key:
             yield value.partition(":")[0].strip()
+
+
+def needed_credentials(layout: Layout) -> set[str]:
+    """The credentials without whose file an installed unit does not start (systemd.exec(5))."""
+    texts = [path.read_text() for path in layout.units.glob(f"{layout.host}*.service")]
+    return {
+        name
+        for text in texts
+        for name in {*credentials_in(text)} - {*credentials_in(text, "SetCredential")}
+    }
 
 
 def is_for_the_service(layout: Layout) -> bool:
