@@ -94,7 +94,7 @@ def test_all_is_well(deployment: Deployment, name: str) -> None:
 def test_a_person_is_told_in_words(deployment: Deployment) -> None:
     said = deployment.lab["api"].run("/usr/local/bin/api-host", "doctor").stdout
     assert said.endswith("api-host is well.\n")
-    assert " prediction  callers need a key there" in said
+    assert " prediction    callers need a key there" in said
 
 
 def test_nothing_is_left_behind(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ _MARKS = {
     Verdict.SKIPPED: ("–", None),  # noqa: RUF001
 }
 
-_NAME_WIDTH = 10
+_NAME_WIDTH = 12
 _WIDEST = 120
 
 
