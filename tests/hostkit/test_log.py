@@ -1,10 +1,18 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import textwrap
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostkit import log
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
 PREPARE = """
@@ -88,3 +96,29 @@ def test_a_person_at_a_terminal_gets_text() -> None:
     os.close(terminal)
     assert "boils" in shown
     assert "{" not in shown
+
+
+def test_a_crash_of_native_code_leaves_the_stack() -> None:
+    crash = "import os, signal\ndef boil():\n    os.kill(os.getpid(), signal.SIGSEGV)\nboil()"
+    program = f"{PREPARE}\n{crash}"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGSEGV
+    assert "in boil" in done.stderr
+
+
+@given(seconds=st.integers(0, 2**32), microseconds=st.integers(0, 999_999))
+def test_a_timestamp_is_the_moment_to_a_microsecond(seconds: int, microseconds: int) -> None:
+    moment = seconds * log.NANOSECONDS + microseconds * 1000
+    with patch("time.time_ns", return_value=moment):
+        event = log.stamp(None, "info", {})
+    assert event["timestamp"].endswith("Z")
+    read = datetime.fromisoformat(event["timestamp"])
+    assert (read - datetime.fromtimestamp(0, UTC)) == timedelta(
+        seconds=seconds, microseconds=microseconds
+    )

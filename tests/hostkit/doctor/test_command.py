@@ -69,14 +69,14 @@ def test_all_is_well(tmp_path: Path) -> None:
     (tmp_path / "water").touch()
     result = doctor(tmp_path)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "✓ water       there is some" in result.stdout
+    assert "✓ water         there is some" in result.stdout
     assert result.stdout.endswith("kettle-host is well.\n")
 
 
 def test_a_failure_names_the_line_and_is_the_exit_code(tmp_path: Path) -> None:
     result = doctor(tmp_path)
     assert result.exit_code == 1
-    assert "✗ water       it is dry" in result.stdout
+    assert "✗ water         it is dry" in result.stdout
     assert f"Fill KETTLE_WATER in {tmp_path}/env line 2." in " ".join(result.stdout.split())
     assert "\x1b[" not in result.stdout
 
@@ -137,7 +137,7 @@ def test_watching_tells_what_changes_until_ctrl_c(tmp_path: Path) -> None:
         while "is not well" not in process.stdout.readline():
             assert process.poll() is None
         (tmp_path / "water").touch()
-        assert "kettle     ✓ water" in process.stdout.readline()
+        assert "kettle       ✓ water" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
 

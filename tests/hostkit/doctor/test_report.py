@@ -94,8 +94,8 @@ AT = Report.from_json('{"host":"a","at":"2026-11-25T12:00:00Z","well":true,"link
 def test_a_report_for_a_person() -> None:
     assert click.unstyle(text.render(report(WELL, ILL))) == """\
 mlflow  http://mlflow:5000 (MLFLOW_TRACKING_URI in env line 2)
-  ✓ tcp         connected to 10.0.0.5 port 5000                             0 ms
-  ✗ http        http://mlflow:5000 did not answer in time                5000 ms
+  ✓ tcp           connected to 10.0.0.5 port 5000                           0 ms
+  ✗ http          http://mlflow:5000 did not answer in time              5000 ms
 
 mlflow: http
   seen   http://mlflow:5000 did not answer in time

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from hypercorn.protocol.events import EndBody, Event, Response
+from hypercorn.protocol.events import EndBody, Event, Response, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState
 from hypercorn.typing import ASGISendEvent
+from hypercorn.utils import suppress_body
 
 from hostkit import exchange
 
@@ -22,8 +23,9 @@ class Whole(EndBody):
 class Exchange(exchange.Exchange):
     """One request and its answer.
 
-    A body that came in one piece with its end can be had without waiting. Hypercorn 0.18 looks at
-    the headers of an answer one by one, which whoever writes them out does too.
+    A body that came in one piece with its end can be had without waiting, and leaves as one event.
+    Hypercorn 0.18 looks at the headers of an answer one by one, which whoever writes them out does
+    too.
     """
 
     async def handle(self, event: Event) -> None:
@@ -46,5 +48,20 @@ class Exchange(exchange.Exchange):
             status, headers = message["status"], list(message["headers"])
             await self.send(Response(self.stream_id, headers, status))
             self.state = ASGIHTTPState.RESPONSE
+        elif message is not None and self._is_whole(message):
+            await self.send(Whole(self.stream_id, message["body"]))  # type: ignore[typeddict-item]
+            self.state = ASGIHTTPState.CLOSED
+            await self.send(StreamClosed(self.stream_id))
         else:
             await super().app_send(message)
+
+    def _is_whole(self, message: ASGISendEvent) -> bool:
+        """Whether this is all of an answer's body, and nothing comes after it."""
+        return (
+            message["type"] == "http.response.body"
+            and self.state is ASGIHTTPState.RESPONSE
+            and not message.get("more_body", False)
+            and type(message.get("body")) is bytes
+            and not self.response.get("trailers", False)
+            and not suppress_body(self.scope["method"], int(self.response["status"]))
+        )

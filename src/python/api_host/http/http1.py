@@ -125,6 +125,8 @@ class Http1(http1.Http1):
             await self.send(RawData(data))
 
     def _bytes_of(self, event: Event) -> bytes:
+        if type(event) is Whole:
+            return self._messages.body(event.data) + self._messages.end()
         if type(event) is Body:
             return self._messages.body(event.data)
         if type(event) is Response:

@@ -25,6 +25,7 @@ from hypercorn.protocol import events as ours
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.exceptions import HyperframeError
 
+from api_host.http.exchange import Whole
 from api_host.http.heads import Heads
 from api_host.http.pace import Pace
 from api_host.problems import Problem
@@ -92,6 +93,9 @@ class Http2(H2Protocol):
 
     async def stream_send(self, event: ours.Event) -> None:
         """Sends a piece of an answer, as long as its client takes it."""
+        if isinstance(event, Whole):
+            await self.stream_send(ours.Body(event.stream_id, event.data))
+            event = ours.EndBody(event.stream_id)
         size = len(event.data) if isinstance(event, ours.Body) else 0
         try:
             async with asyncio.timeout(self._pace.seconds_for(size)):

@@ -215,13 +215,13 @@ class Visit:
     async def _use(self, quota: Quota, amount: int) -> None:
         may, window = await self._limiter.counter.use(quota, self.caller, amount)
         left = window.left(quota)
-        seconds = max(1, math.ceil(window.seconds_until(left + 1, quota)))
-        self._left[quota.name] = f'"{quota.name}";r={left};t={min(seconds, quota.seconds)}'
+        # A second is the shortest that is told.
+        seconds = 1 if quota.seconds == 1 else window.seconds_until(left + 1, quota)
+        shown = min(max(1, math.ceil(seconds)), quota.seconds)
+        self._left[quota.name] = f'"{quota.name}";r={left};t={shown}'
         if not may:
-            wait = window.seconds_until(amount, quota)
-            raise self._limiter.refusal(
-                self.caller, quota.name, quota.amount, quota.seconds, max(seconds, wait)
-            )
+            wait = max(window.seconds_until(left + 1, quota), window.seconds_until(amount, quota))
+            raise self._limiter.refusal(self.caller, quota.name, quota.amount, quota.seconds, wait)
 
 
 @dataclass

@@ -68,7 +68,7 @@ def _unpack(value: bytes | None) -> dict[int, int]:
 
 
 def _put(counts: lmdb.Transaction, name: bytes, places: dict[int, int]) -> None:
-    value = b"".join(_PLACE.pack(place, count) for place, count in places.items() if count > 0)
+    value = b"".join([_PLACE.pack(place, count) for place, count in places.items() if count > 0])
     if value:
         counts.put(name, value)
     else:

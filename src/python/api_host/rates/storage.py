@@ -5,6 +5,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import lmdb
@@ -82,22 +83,21 @@ class Windows:
     def use(self, name: bytes, quota: Quota, amount: int) -> Use:
         """Uses so much, if it may be used. A negative amount gives it back."""
         with self._counts.begin(self._windows, write=True) as counts:
-            found, now = counts.get(name), self._now()
-            window = _window(found, quota.seconds, now)
+            found, now, seconds = counts.get(name), self._now(), quota.seconds
+            number, gone = divmod(now, seconds)
+            window = _window(found, seconds, number, gone)
             if window.used + amount > quota.amount:
                 return Use(may=False, window=window)
             if found is None and counts.stat(self._windows)["entries"] >= MOST_RECORDS:
                 self._make_room(counts, now)
             window.current = max(0, window.current + amount)
-            seconds = quota.seconds
-            number = int(now // seconds)
-            counts.put(name, _RECORD.pack(number, seconds, window.previous, window.current))
+            counts.put(name, _RECORD.pack(int(number), seconds, window.previous, window.current))
             return Use(may=True, window=window)
 
     def window(self, name: bytes, quota: Quota) -> Window:
         """What was used lately."""
         with self._counts.begin(self._windows) as counts:
-            return _window(counts.get(name), quota.seconds, self._now())
+            return _window(counts.get(name), quota.seconds, *divmod(self._now(), quota.seconds))
 
     def _make_room(self, counts: lmdb.Transaction, now: float) -> None:
         """Forgets what is over; or all, where so many callers are at it that this is too little."""
@@ -112,8 +112,7 @@ _RECORD = struct.Struct("<qqqq")
 """Which window it is, its seconds, what was used in the one before, and in it."""
 
 
-def _window(found: bytes | None, seconds: int, now: float) -> Window:
-    number, gone = divmod(now, seconds)
+def _window(found: bytes | None, seconds: int, number: float, gone: float) -> Window:
     if found is None:
         return Window(0, seconds - gone, 0, seconds)
     then, _, previous, current = _RECORD.unpack(found)
@@ -128,6 +127,7 @@ def _is_over(record: bytes | memoryview, now: float) -> bool:
     return not number <= now // seconds <= number + 1
 
 
+@lru_cache(10_000)
 def record_name(key: str) -> bytes:
     """The key of a record: what is too long for one is named by its digest."""
     name = key.encode()
