@@ -5,6 +5,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from api_host.structs import worked_out
 from hostkit import orders
 
 Row: TypeAlias = dict[str, Any] | list[Any]
@@ -70,6 +71,7 @@ class Inputs(_Invocation, frozen=True):
     inputs: Any
 
 
+@worked_out
 class TrainingOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to train; what is left out is as Airflow's DAG has it.
 
@@ -122,6 +124,7 @@ class WantedOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: Parameters = None
 
 
+@worked_out
 class InferenceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tensors to predict from.
 
@@ -137,6 +140,7 @@ class InferenceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: list[WantedOutput] | None = None
 
 
+@worked_out
 class IndexRequest(msgspec.Struct, frozen=True):
     """Which models to list.
 
@@ -146,6 +150,7 @@ class IndexRequest(msgspec.Struct, frozen=True):
     ready: bool = False
 
 
+@worked_out
 class LoadRequest(msgspec.Struct, frozen=True):
     """Nothing: the registry says what a model is."""
 

@@ -33,6 +33,7 @@ from api_host.problems import (
 )
 from api_host.questions import TrainingOrder
 from api_host.rates.layer import visit_of
+from api_host.structs import worked_out
 
 DAG = "train_model"
 STATES = {"queued": "queued", "running": "running", "success": "succeeded", "failed": "failed"}
@@ -143,6 +144,7 @@ class _Task(msgspec.Struct):
     map_index: int = -1
 
 
+@worked_out
 class _Tasks(msgspec.Struct):
     task_instances: list[_Task] = []
 

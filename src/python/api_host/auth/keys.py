@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from api_host.auth.caller import Access, Caller, Rates
+from api_host.structs import worked_out
 from hostkit.errors import HostError
 from hostkit.files import write_atomically
 
@@ -82,6 +83,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return self.current.expires is not None and self.current.expires <= moment
 
 
+@worked_out
 class KeysFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the file holds."""
 

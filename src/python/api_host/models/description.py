@@ -9,6 +9,7 @@ from api_host.models.flavors.onnx import OnnxFlavor
 from api_host.models.flavors.sklearn import SklearnFlavor
 from api_host.models.flavors.xgboost import XgboostFlavor
 from api_host.models.mlmodel import parse
+from api_host.structs import worked_out
 
 
 class _PythonFunction(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class _Example(msgspec.Struct, frozen=True):
     pandas_orient: str | None = None
 
 
+@worked_out
 class Description(msgspec.Struct, frozen=True):
     """What the MLmodel file says of a model."""
 

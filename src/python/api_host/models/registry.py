@@ -14,6 +14,7 @@ from api_host import peers
 from api_host.errors import ModelRefusedError, NotRegisteredError, RegistryAwayError
 from api_host.models.lineage import DatasetInput, Run, read_run
 from api_host.models.room import Room
+from api_host.structs import worked_out
 
 PAGE_SIZE = "1000"
 MOST_PAGES = 100
@@ -77,6 +78,7 @@ class _Model(msgspec.Struct):
     aliases: list[_Alias] = []
 
 
+@worked_out
 class _Page(msgspec.Struct):
     registered_models: list[_Model] = []
     next_page_token: str = ""
@@ -95,6 +97,7 @@ class _Version(msgspec.Struct):
     tags: list[_Tag] = []
 
 
+@worked_out
 class _VersionAnswer(msgspec.Struct):
     model_version: _Version
 
@@ -123,6 +126,7 @@ class _Run(msgspec.Struct):
     inputs: _RunInputs = msgspec.field(default_factory=_RunInputs)
 
 
+@worked_out
 class _RunAnswer(msgspec.Struct):
     run: _Run
 
@@ -132,10 +136,12 @@ class _File(msgspec.Struct):
     is_dir: bool = False
 
 
+@worked_out
 class _FilesAnswer(msgspec.Struct):
     files: list[_File] = []
 
 
+@worked_out
 class _UriAnswer(msgspec.Struct):
     artifact_uri: str
 

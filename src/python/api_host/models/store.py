@@ -20,6 +20,7 @@ import msgspec
 
 from api_host.models.registry import ModelVersion
 from api_host.settings import ApiSettings
+from api_host.structs import worked_out
 from hostkit.files import write_atomically
 from hostkit.signing.statement import digest as digest_of
 
@@ -28,6 +29,7 @@ UNFINISHED = ".new-"
 PROBLEMS = ".problems.json"
 
 
+@worked_out
 class _Manifest(msgspec.Struct, frozen=True):
     version: ModelVersion
     files: dict[str, str]
