@@ -26,6 +26,9 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 
 _UNREADABLE = Problem(INVALID_REQUEST, "this is not HTTP/1.1, or leaves open where its body ends")
 
+_BUSY = Updated(idle=False)
+_CLOSED = StreamClosed(STREAM_ID)
+
 _ILLEGAL = re.compile(rb"[\r\n\0]")
 
 
@@ -71,7 +74,7 @@ class Http1(http1.Http1):
                 await self.send(Closed())
                 return
             if type(event) is Message:
-                await self.send(Updated(idle=False))
+                await self.send(_BUSY)
                 await self._create_stream(event)
             elif event is h11.PAUSED:
                 await self.can_read.clear()
@@ -107,6 +110,11 @@ class Http1(http1.Http1):
         await self.stream.handle(
             Request(STREAM_ID, headers, version, method, request.target, self.connection_state)
         )
+
+    async def _close_stream(self) -> None:
+        if self.stream is not None:
+            await self.stream.handle(_CLOSED)
+            self.stream = None
 
     async def stream_send(self, event: Event) -> None:
         """Sends a part of an answer."""
