@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_host.environment import airflow_environment
+from airflow_host.environment import airflow_environment, of_mlflows_client
 from airflow_host.process import take_mlflows_password
 from airflow_host.secret_keys import KEYS, SIGNING_KEY
 from airflow_host.settings import AirflowSettings
@@ -241,3 +241,19 @@ def test_a_process_takes_mlflows_password_from_its_file(tmp_path: Path) -> None:
 
 def test_a_task_cannot_speak_to_systemd_by_accident(tmp_path: Path) -> None:
     assert "NOTIFY_SOCKET" not in as_service(tmp_path)
+
+
+def test_a_command_calls_mlflow_as_tasks_do() -> None:
+    given = GIVEN | {
+        "MLFLOW_TRACKING_PASSWORD": "a password",
+        "SSL_CERT_FILE": "/etc/ssl/certs/our-ca.pem",
+        "TLS_CERTIFICATE_FILE": "/etc/airflow-host/tls.pem",
+    }
+    loaded = load(AirflowSettings, environment=given)
+    assert of_mlflows_client(loaded.settings, {}) == {
+        "MLFLOW_TRACKING_USERNAME": "airflow",
+        "MLFLOW_TRACKING_PASSWORD": "a password",
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": "/etc/ssl/certs/our-ca.pem",
+        "MLFLOW_TRACKING_CLIENT_CERT_PATH": "/etc/airflow-host/tls.pem",
+    }
+    assert of_mlflows_client(load(AirflowSettings, environment=GIVEN).settings, {}) == {}

@@ -13,6 +13,7 @@ import click
 from airflow_host import task_logs
 from airflow_host.components import Component
 from airflow_host.definition import DEFINITION
+from airflow_host.environment import of_mlflows_client
 from airflow_host.people_cli import add_users_command
 from airflow_host.secret_keys import SIGNING_KEY, make_keys
 from airflow_host.settings import AirflowSettings, ComponentSettings
@@ -143,6 +144,7 @@ def sign_model(model: str, version: str, env_file: Path | None) -> None:
     loaded = load_settings(ComponentSettings, env_file)
     log.configure()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.update(of_mlflows_client(loaded.settings, os.environ))
     from airflow_host.training.approval import approve  # noqa: PLC0415 (takes seconds)
 
     uri = loaded.settings.mlflow_tracking_uri

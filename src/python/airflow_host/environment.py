@@ -130,6 +130,16 @@ def _tls(settings: ComponentSettings, given: Mapping[str, str]) -> dict[str, str
     return found
 
 
+def of_mlflows_client(settings: ComponentSettings, given: Mapping[str, str]) -> dict[str, str]:
+    """What MLflow's client reads where it is called by a command, not by a task.
+
+    `given`: the variables of the process.
+    """
+    password = settings.mlflow_tracking_password
+    secret = {MLFLOW_PASSWORD: password.get_secret_value()} if password else {}
+    return {**_mlflow_account(settings), **secret, **_tls(settings, given)}
+
+
 def _mlflow_account(settings: ComponentSettings) -> dict[str, str]:
     """Whom tasks call MLflow as."""
     if settings.mlflow_tracking_password is None:
