@@ -184,7 +184,7 @@ def _secrets(loaded: Loaded[Any]) -> str:
             "It was removed, and a unit that loads it does not start: systemd only says 'Failed to"
             " set up credentials'.",
             "Restore it from a backup that has secrets; or start 'install' of the PEX file again,"
-            " which makes a new one.",
+            " which makes a new secret, and an empty file for the address of a database.",
         )
     places = dict(_secret_files(loaded))
     for variable, file in places.items():
