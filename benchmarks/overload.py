@@ -171,11 +171,15 @@ def milliseconds(latencies: tuple[float, ...]) -> float:
 
 
 def refusals(log: Path, offset: int) -> list[float]:
-    """How many milliseconds each refusal took in the server, by its access log after `offset`."""
+    """How many milliseconds each refusal took in the server, by its access log after `offset`.
+
+    Those that have one line together took no longer than it says.
+    """
     with log.open("rb") as lines:
         lines.seek(offset)
         found = [json.loads(line) for line in lines if line.startswith(b"{")]
-    return [float(line["ms"]) for line in found if line.get("status") in REFUSALS]
+    refused = [line for line in found if line.get("status") in REFUSALS]
+    return [float(line["ms"]) for line in refused for _ in range(line.get("count", 1))]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The outermost layer: a request's id, its log line, its metrics, an answer to any error."""
 
+import random
 import re
-import secrets
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import structlog
@@ -14,6 +15,8 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from api_host import metrics
 from api_host.failures import problem_of
+from api_host.http.messages import Pairs
+from api_host.http.shedding import AGAIN
 from api_host.models.registry import ModelVersion
 from api_host.problems import INTERNAL
 from api_host.rates.addresses import Proxies
@@ -73,7 +76,7 @@ class AccessMiddleware:
         except ClientDisconnect:
             pass  # Nobody is there to be answered.
         except Exception as error:
-            response = _response(error, scope, request_id, is_begun=bool(status))
+            response = await _response(error, scope, request_id, is_begun=bool(status))
             if response is None:
                 raise  # All that is left is to break the connection.
             await response(scope, receive, send_with_id)
@@ -107,7 +110,8 @@ def note_served(request: Request, served: ModelVersion) -> None:
 
 
 def _new_id() -> str:
-    return secrets.token_hex(16)
+    # It names a request, and guards nothing: the kernel's randomness is a system call.
+    return f"{random.getrandbits(128):032x}"
 
 
 @lru_cache(1000)
@@ -122,7 +126,7 @@ def _request_id(scope: Scope) -> str:
     return _new_id()
 
 
-def _response(
+async def _response(
     error: Exception, scope: Scope, request_id: str, *, is_begun: bool
 ) -> Response | None:
     """The answer to an error; None where another one `is_begun`."""
@@ -131,23 +135,70 @@ def _response(
     problem = problem_of(error, scope, request_id)
     if is_begun or problem.kind is INTERNAL:
         _log.exception("request failed")
-    return None if is_begun else problem.response(request_id, scope["path"])
+    if is_begun:
+        return None
+    may_stand = scope.get("extensions", {}).get(AGAIN)
+    if may_stand and problem.again:
+        refusal = _Refusal(problem.again, problem.response(None, scope["path"]), scope)
+        await may_stand["keep"](refusal)
+    return problem.response(request_id, scope["path"])
+
+
+class _Refusal:
+    """Refuses the same request again; of all that were there is one line in the log.
+
+    `again`: counts one more as refused, and says so, if it still would be.
+    `response`: what was answered, without what is of one request only.
+    """
+
+    def __init__(self, again: Callable[[], bool], response: Response, scope: Scope) -> None:
+        self.again = again
+        self._status, self._body = response.status_code, bytes(response.body)
+        self._headers = list(response.raw_headers)
+        if served := scope["state"].get("served"):
+            self._headers.append((_MODEL, _header(served.name, served.version)))
+        self._note = partial(metrics.note_request, _route(scope), scope["method"], self._status)
+        self._said = _said(scope)
+        self._count, self._longest = 0, 0.0
+
+    def answer(self, given_id: str) -> tuple[int, Pairs, bytes]:
+        request_id = good_id(given_id).encode()
+        return self._status, [*self._headers, (_REQUEST_ID, request_id)], self._body
+
+    def note(self, seconds: float) -> None:
+        self._count += 1
+        self._longest = max(self._longest, seconds)
+        self._note(seconds)
+
+    def tell(self) -> None:
+        if self._count:
+            ms = _milliseconds(self._longest)
+            _log.info("refused again", count=self._count, status=self._status, ms=ms, **self._said)
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
-    # A route that nobody serves has no label of its own: callers would make up labels without end.
-    route = getattr(scope.get("endpoint"), "__name__", "none")
-    metrics.note_request(route, scope["method"], status or None, seconds)
-    served, caller = scope["state"].get("served"), scope["state"].get("caller")
+    metrics.note_request(_route(scope), scope["method"], status or None, seconds)
     log = _log.debug if scope["path"] in _QUIET_PATHS else _log.info
-    log(
-        "request",
-        method=scope["method"],
-        path=scope["path"],
-        status=status or None,
-        ms=round(seconds * 1000, 2),
-        client=scope["client"][0] if scope.get("client") else None,
-        model=served.name if served else None,
-        version=served.version if served else None,
-        caller=caller.name if caller else None,
-    )
+    log("request", status=status or None, ms=_milliseconds(seconds), **_said(scope))
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 2)
+
+
+def _route(scope: Scope) -> str:
+    # A route that nobody serves has no label of its own: callers would make up labels without end.
+    return getattr(scope.get("endpoint"), "__name__", "none")
+
+
+def _said(scope: Scope) -> dict[str, str | None]:
+    """What is said of a request in the log."""
+    served, caller = scope["state"].get("served"), scope["state"].get("caller")
+    return {
+        "method": scope["method"],
+        "path": scope["path"],
+        "client": scope["client"][0] if scope.get("client") else None,
+        "model": served.name if served else None,
+        "version": served.version if served else None,
+        "caller": caller.name if caller else None,
+    }

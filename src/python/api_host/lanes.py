@@ -141,6 +141,7 @@ class Lane:
         self._threads = threads
         self._small = _Queue(limits.batch_rows if served.model.joins else 0)
         self._large = _Queue(0)
+        self._refused = metrics.REFUSED.labels(self._name)
 
     def predict_now(self, table: "Table") -> Any:
         """The predictions, if they take so little time that nobody need wait; else None."""
@@ -172,33 +173,55 @@ class Lane:
 
     def _refuse_too_many(self, queue: _Queue, seconds: float, caller: str) -> None:
         wait = queue.seconds(caller)
+        again = partial(self._refuses_again, queue, seconds, caller)
         if wait > seconds * SURE:
             near = f"too near to the {seconds:g} s it may take"
             why = f"{self._name} would answer in {wait:.1f} s, {near}"
-            raise self._refusal(why, wait)
-        waiting = self._small.count + self._large.count
-        if waiting < self._limits.waiting:
+            raise self._refusal(why, wait, again)
+        if not self._is_full:
             return
-        full = f"{waiting} requests wait for {self._name}, and more may not"
-        longest = max(self._small, self._large, key=_Queue.longest)
-        if longest.longest() <= self._count_of(caller) + 1:
-            raise self._refusal(full, wait)
+        full = f"{self._count} requests wait for {self._name}, and more may not"
+        if self._has_the_most(caller):
+            raise self._refusal(full, wait, again)
         # Whoever has the most makes room: a newcomer is not to suffer from it.
+        longest = self._longest
         given_up = longest.give_up_newest()
         if not given_up.predictions.done():
             refusal = self._refusal(full, longest.seconds(given_up.caller))
             given_up.predictions.set_exception(refusal)
 
-    def _count_of(self, caller: str) -> int:
-        return sum(len(queue.lines.get(caller, ())) for queue in (self._small, self._large))
+    def _refuses_again(self, queue: _Queue, seconds: float, caller: str) -> bool:
+        is_late = queue.seconds(caller) > seconds * SURE
+        refuses = is_late or (self._is_full and self._has_the_most(caller))
+        if refuses:
+            self._refused.inc()
+        return refuses
 
-    def _refusal(self, why: str, wait: float) -> Problem:
-        metrics.REFUSED.labels(self._name).inc()
-        return Problem(
+    @property
+    def _count(self) -> int:
+        return self._small.count + self._large.count
+
+    @property
+    def _is_full(self) -> bool:
+        return self._count >= self._limits.waiting
+
+    @property
+    def _longest(self) -> _Queue:
+        return max(self._small, self._large, key=_Queue.longest)
+
+    def _has_the_most(self, caller: str) -> bool:
+        own = sum(len(queue.lines.get(caller, ())) for queue in (self._small, self._large))
+        return self._longest.longest() <= own + 1
+
+    def _refusal(self, why: str, wait: float, again: Callable[[], bool] | None = None) -> Problem:
+        self._refused.inc()
+        problem = Problem(
             OVERLOADED,
             f"{why}: ask again later",
             retry_after=min(max(math.ceil(wait), RETRY_SECONDS), MOST_RETRY_SECONDS),
         )
+        problem.again = again
+        return problem
 
     async def _work_off(self, queue: _Queue) -> None:
         loop = asyncio.get_running_loop()

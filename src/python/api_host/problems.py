@@ -1,6 +1,6 @@
 """Problem documents (RFC 9457): every answer that is not a success has this one form."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -121,6 +121,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
     `members`: further members of the document.
     `further_headers`: those whose names `headers` has too.
     `next_row`: of a stream that ends here: the first row that was not answered.
+    `again`: counts the same as refused once more, and says so, if it would be now too; None: the
+    same has to be looked at again.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own name for it
         self.further_headers: tuple[tuple[str, str], ...] = ()
         self.members = members
         self.next_row: int | None = None
+        self.again: Callable[[], bool] | None = None
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
 

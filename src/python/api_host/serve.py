@@ -24,6 +24,7 @@ from api_host.app import RECOVERY_SECONDS, create_app
 from api_host.http.connections import look_after_connections
 from api_host.http.heads import Heads
 from api_host.http.pace import Pace
+from api_host.http.shedding import Shedding
 from api_host.settings import ApiSettings
 from api_host.workers.together import Workers
 from hostkit import pulse
@@ -82,6 +83,8 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
         settings.api_max_connections_per_address,
         Pace(settings.api_read_timeout_seconds),
         Heads(settings.api_max_headers, settings.api_max_header_bytes),
+        # Who is to use another connection is told by the application.
+        Shedding(lambda: departure.reason is None),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config, workers))

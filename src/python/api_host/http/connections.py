@@ -26,6 +26,7 @@ from api_host.http.heads import Heads
 from api_host.http.http1 import Http1
 from api_host.http.http2 import Http2
 from api_host.http.pace import Pace
+from api_host.http.shedding import Shedder, Shedding, Stands
 from api_host.http.turnstile import Turnstile
 from api_host.problems import OVERLOADED, Problem
 
@@ -54,12 +55,14 @@ class _Connections:
     `most`: how many there may be.
     `most_of_one`: how many of them from one address.
     `pace`: how slow their clients may be.
+    `shedding`: the refusals that stand.
     `turnstile`: by which their requests come in.
     """
 
     most: int
     most_of_one: int
     pace: Pace
+    shedding: Shedding
     count: int = 0
     turnstile: Turnstile = field(default_factory=Turnstile)
     by_address: Counter[str] = field(default_factory=Counter)
@@ -114,6 +117,10 @@ class _IdleTimer(AsyncioSingleTask):
             return
         self._periods += 1
         self.period = self._periods
+        self.renew()
+
+    def renew(self) -> None:
+        """The connection, which was idle, has been used for a moment."""
         self._end_after(self._server.config.keep_alive_timeout)
 
     def use(self) -> None:
@@ -187,10 +194,12 @@ class _Connection(TCPServer):
         super().__init__(*args)
         self._connections = connections
         self._pace = connections.pace
+        self._is_new = not self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
         self.reader = cast("asyncio.StreamReader", _Reader(self.reader, connections.turnstile))
         self.idle_task = self._idle = _IdleTimer(self, connections.pace)
         self._reading: asyncio.Task[None] | None = None
         self._sending = 0
+        self._shedder: Shedder | None = None
 
     async def run(self) -> None:
         connections = self._connections
@@ -200,6 +209,15 @@ class _Connection(TCPServer):
             await self._refuse(why)
             return
         with connections.counted(address):
+            self._shedder = Shedder(
+                connections.shedding,
+                cast("asyncio.Transport", self.writer.transport),
+                self.config,
+                address=address,
+                is_new=self._is_new,
+                most_unread=_MUCH_BYTES,
+                renew=self._idle.renew,
+            )
             await super().run()
 
     async def protocol_send(self, event: Event) -> None:
@@ -208,7 +226,11 @@ class _Connection(TCPServer):
             await self._send(event)
         elif type(event) is Updated and not event.idle:
             self._idle.use()
+        elif self._shedder is not None and type(event) is Stands:
+            self._shedder.keep(event.refusal)
         else:
+            if self._shedder is not None and type(event) is Updated:
+                self._shedder.rest()
             await super().protocol_send(event)
 
     async def _send(self, event: RawData) -> None:
@@ -305,15 +327,18 @@ def _refusal(why: str) -> bytes:
     return b"\r\n".join([*lines, b"", bytes(response.body)])
 
 
-def look_after_connections(most: int, most_of_one: int, pace: Pace, heads: Heads) -> None:
+def look_after_connections(
+    most: int, most_of_one: int, pace: Pace, heads: Heads, shedding: Shedding
+) -> None:
     """Makes Hypercorn in this process let go of a connection as soon as its client has.
 
     `most`: how many there may be at a time; who makes another is told so.
     `most_of_one`: how many of them from one address.
     `pace`: how slow their clients may be; who is slower is cut off.
     `heads`: how large the heads of requests may be.
+    `shedding`: the refusals that stand.
     """
-    connections = _Connections(most, most_of_one, pace)
+    connections = _Connections(most, most_of_one, pace, shedding)
     setattr(run, TCPServer.__name__, partial(_Connection, connections))
     setattr(protocol, h11.H11Protocol.__name__, partial(Http1, heads))
     setattr(protocol, h2.H2Protocol.__name__, partial(Http2, pace, heads))

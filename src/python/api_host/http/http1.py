@@ -2,12 +2,10 @@
 
 import re
 import time
-from functools import lru_cache
 from itertools import chain
 from typing import Any, cast
 
 import h11
-from hypercorn.config import Config
 from hypercorn.events import Closed
 from hypercorn.events import Event as WireEvent
 from hypercorn.events import RawData, Updated
@@ -18,6 +16,8 @@ from api_host.http.exchange import Exchange, Whole
 from api_host.http.heads import Heads
 from api_host.http.messages import Messages, Pairs
 from api_host.http.messages import Request as Message
+from api_host.http.messages import own_headers
+from api_host.http.shedding import AGAIN, Refusal, Stands
 from api_host.problems import HEADERS_TOO_LARGE, INVALID_REQUEST, Problem
 from hostkit import http1
 
@@ -110,6 +110,11 @@ class Http1(http1.Http1):
         await self.stream.handle(
             Request(STREAM_ID, headers, version, method, request.target, self.connection_state)
         )
+        self.stream.scope["extensions"][AGAIN] = {"keep": self._keep}
+
+    async def _keep(self, refusal: Refusal) -> None:
+        if self._messages.stays:
+            await self.send(Stands(refusal))
 
     async def _close_stream(self) -> None:
         if self.stream is not None:
@@ -143,7 +148,7 @@ class Http1(http1.Http1):
         return self._messages.end()
 
     def _headers(self, response: Response) -> Pairs:
-        headers = [*response.headers, *_own_headers(self.config, int(time.time()))]
+        headers = [*response.headers, *own_headers(self.config, int(time.time()))]
         if _ILLEGAL.search(b"".join(chain.from_iterable(headers))):
             raise h11.LocalProtocolError("a header holds a line break")
         return headers
@@ -159,8 +164,3 @@ class Http1(http1.Http1):
         data = messages.head(response.status_code, headers)
         data += b"" if messages.method == b"HEAD" else messages.body(bytes(response.body))
         await self.send(RawData(data + messages.end()))
-
-
-@lru_cache(1)
-def _own_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG001
-    return config.response_headers("h11")

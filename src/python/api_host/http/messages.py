@@ -2,12 +2,14 @@
 
 import re
 from collections import deque
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeAlias
 
 import h11
 import httptools
 from h11 import LocalProtocolError, RemoteProtocolError
+from hypercorn.config import Config
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 State: TypeAlias = object
@@ -142,6 +144,11 @@ class Messages:
             self.they_are_waiting_for_100_continue = False
         return self._arrived.popleft()  # type: ignore[return-value]  # Errors were raised.
 
+    @property
+    def stays(self) -> bool:
+        """Whether the connection goes on after the request that is answered, as far as it says."""
+        return self._stays
+
     def take_end(self) -> bool:
         """Whether the end of a request comes next, which then has come."""
         is_next = bool(self._arrived) and type(self._arrived[0]) is h11.EndOfMessage
@@ -175,7 +182,7 @@ class Messages:
     def go_on(self, headers: Pairs) -> bytes:
         """The bytes that let a client send the body that it has told of (section 10.1.1)."""
         self.they_are_waiting_for_100_continue = False
-        return _head(HTTPStatus.CONTINUE, headers)
+        return head(HTTPStatus.CONTINUE, headers)
 
     def head(self, status: int, headers: Pairs) -> bytes:
         """The bytes of the head of an answer. Raises `h11.LocalProtocolError`, as all that follow.
@@ -202,7 +209,7 @@ class Messages:
         self._stays = self._stays and b"close" not in said
         if not self._stays and not said:
             headers.append((b"Connection", b"close"))
-        return _head(status, headers)
+        return head(status, headers)
 
     def body(self, data: bytes) -> bytes:
         """The bytes of a part of its body."""
@@ -226,10 +233,17 @@ class Messages:
         return b"0\r\n\r\n" if self._is_chunked else b""
 
 
-def _head(status: int, headers: Pairs) -> bytes:
+def head(status: int, headers: Pairs) -> bytes:
+    """The bytes of the head of an answer."""
     lines = [b"HTTP/1.1 %d \r\n" % status]
     lines += [b"%b: %b\r\n" % header for header in headers]
     return b"".join([*lines, b"\r\n"])
+
+
+@lru_cache(1)
+def own_headers(config: Config, second: int) -> Pairs:  # noqa: ARG001 - the date is of a second
+    """Those of every answer: of Hypercorn's settings, and the date."""
+    return config.response_headers("h11")
 
 
 def _length(headers: Pairs) -> int | None:

@@ -1,0 +1,334 @@
+"""What becomes of those who ask again for what was just refused."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from threading import Event
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+import stamina
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.neighbors import KNeighborsRegressor
+
+from api_host.http import shedding
+from api_host.http.messages import Pairs
+from api_host.http.shedding import MOST, MOST_BYTES, Shedding
+from tests.api_host.conftest import save
+from tests.api_host.registry_server import running
+from tests.api_host.test_serve import ROW, free_port, serving, until_well
+
+PATH = "/v1/models/slow/predict"
+BODY = json.dumps({"rows": [ROW]}).encode()
+LONG_BODY = json.dumps({"rows": [ROW] * 1500}).encode()
+BLOCKERS = 3
+SECONDS = 60
+
+
+def request(*headers: str, body: bytes = BODY, path: str = PATH) -> bytes:
+    """A request as its bytes; `headers` stand before its length."""
+    lines = [f"POST {path} HTTP/1.1", "Host: api", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+JSON = "Content-Type: application/json"
+ASK = request(JSON)
+
+
+class Standing:
+    """A refusal that stands for as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.stands = True
+        self.told = 0
+
+    def again(self) -> bool:
+        return self.stands
+
+    def answer(self, given_id: str) -> tuple[int, Pairs, bytes]:
+        raise NotImplementedError(given_id)
+
+    def note(self, seconds: float) -> None:
+        raise NotImplementedError(seconds)
+
+    def tell(self) -> None:
+        self.told += 1
+
+
+@pytest.fixture
+def shed() -> Shedding:
+    return Shedding(lambda: True)
+
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_same_request_is_refused_again_for_a_moment(
+    shed: Shedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shedding, "SECONDS", 0.01)
+    refusal = Standing()
+    shed.keep("10.0.0.1", ASK, refusal)
+    assert shed.find("10.0.0.1", ASK) is refusal
+    async for attempt in stamina.retry_context(on=AssertionError, attempts=None, timeout=SECONDS):
+        with attempt:
+            assert not shed
+    assert shed.find("10.0.0.1", ASK) is None
+    assert refusal.told == 1
+
+
+async def test_it_is_looked_at_again_where_it_might_be_answered(shed: Shedding) -> None:
+    refusal = Standing()
+    shed.keep("10.0.0.1", ASK, refusal)
+    refusal.stands = False
+    assert shed.find("10.0.0.1", ASK) is None
+
+
+async def test_who_is_to_go_elsewhere_is_told_so_by_the_application() -> None:
+    ending = False
+    shed = Shedding(lambda: not ending)
+    shed.keep("10.0.0.1", ASK, Standing())
+    assert shed.find("10.0.0.1", ASK)
+    ending = True
+    assert shed.find("10.0.0.1", ASK) is None
+
+
+ids = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=40)
+
+
+@given(ids, ids, ids, st.integers(64, 127))
+def test_ids_traces_and_a_few_bytes_more_make_no_other_request(
+    first: str, other: str, trace: str, length: int
+) -> None:
+    async def found() -> bool:
+        shed = Shedding(lambda: True)
+        refusal = Standing()
+        kept = request(f"X-Request-ID: {first}", JSON, body=b"a" * 64)
+        shed.keep("10.0.0.1", kept, refusal)
+        asked = request(JSON, f"x-request-id:{other}", f"Traceparent: {trace}", body=b"b" * length)
+        return shed.find("10.0.0.1", asked) is refusal
+
+    assert asyncio.run(found())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request(JSON, "Authorization: Bearer tripod_other"),
+        request(JSON, "X-Forwarded-For: 10.0.0.2"),
+        request(JSON, path="/v1/models/other/predict"),
+        request("Content-Type: text/csv"),
+        request(JSON, body=BODY * 2),
+        ASK.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ASK.replace(b"POST", b"PUT"),
+        ASK[:-1],
+        ASK[:40],
+        ASK + b"P",
+        ASK + ASK,
+        ASK.replace(b"Content-Length", b"Content-Length: 7\r\nContent-Length"),
+        ASK.replace(b"Content-Length", b"Transfer-Encoding: chunked\r\nContent-Length"),
+        ASK.replace(b"Content-Length: ", b"Content-Length: +"),
+        request(JSON, "X-Request-ID: a\rb"),
+        request(JSON, "X-Request-ID: a\nb"),
+        b"",
+    ],
+)
+async def test_any_other_request_is_looked_at(shed: Shedding, other: bytes) -> None:
+    shed.keep("10.0.0.1", ASK, Standing())
+    assert shed.find("10.0.0.1", ASK)
+    assert shed.find("10.0.0.1", other) is None
+    assert shed.find("10.0.0.2", ASK) is None
+
+
+async def test_refusals_that_stand_are_not_without_end(shed: Shedding) -> None:
+    for number in range(MOST + 1):
+        shed.keep("10.0.0.1", request(JSON, path=f"/{number}"), Standing())
+    assert shed.find("10.0.0.1", request(JSON, path=f"/{MOST - 1}"))
+    assert shed.find("10.0.0.1", request(JSON, path=f"/{MOST}")) is None
+
+
+@dataclass(frozen=True)
+class Server:
+    """An API whose model takes long, and how to keep it busy."""
+
+    port: int
+    log: Path
+
+    @contextmanager
+    def overloaded(self) -> Iterator[None]:
+        """Others ask it for more than it can do, until the block ends."""
+        done = Event()
+
+        def ask() -> None:
+            with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS) as api:
+                while not done.is_set():
+                    api.post(PATH, content=LONG_BODY, headers={"Content-Type": "application/json"})
+
+        with ThreadPoolExecutor(BLOCKERS) as threads:
+            asking = [threads.submit(ask) for _ in range(BLOCKERS)]
+            try:
+                yield
+            finally:
+                done.set()
+        for each in asking:
+            each.result()
+
+    def connect(self) -> "Connection":
+        return Connection(self.port)
+
+    def lines(self, event: str) -> list[dict[str, object]]:
+        """What the log says of an event."""
+        lines = map(json.loads, self.log.read_text().splitlines())
+        return [line for line in lines if line["event"] == event]
+
+    def count(self, metric: str) -> float:
+        """What a metric has counted."""
+        page = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text
+        found = (line.rpartition(" ") for line in page.splitlines() if line.startswith(metric))
+        return sum(float(value) for _, _, value in found)
+
+
+class Answer(HTTPResponse):
+    """An answer, and its body."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self.begin()
+        self.body = self.read()
+
+    @property
+    def was_looked_at(self) -> bool:
+        """Whether its request came to where requests are counted."""
+        return self.headers["RateLimit-Policy"] is not None
+
+
+class Connection:
+    """One that stays, for requests as bytes."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def ask(self, *pieces: bytes) -> Answer:
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            self.socket.sendall(piece)
+        return Answer(self.socket)
+
+    def until_shed(self, *pieces: bytes) -> Answer:
+        """Asks until it is refused without a look."""
+        for attempt in stamina.retry_context(
+            on=AssertionError, attempts=None, timeout=SECONDS, wait_initial=0.001, wait_max=0.01
+        ):
+            with attempt:
+                answer = self.ask(*pieces)
+                assert answer.status == 503
+                assert not answer.was_looked_at
+        return answer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("shedding")
+    x = pd.DataFrame(np.random.default_rng(0).random((20_000, 4)), columns=list(ROW))
+    slow = KNeighborsRegressor(n_neighbors=50, algorithm="brute").fit(x, x.sum(axis=1))
+    port = free_port()
+    with running() as registry:
+        registry.promote("slow", save(slow, folder / "slow", x))
+        with serving(registry, folder, port, API_MAX_WAITING="1", API_BATCH_ROWS="1") as process:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+                until_well(api, process, "/readyz")
+            yield Server(port, folder / "log")
+
+
+def test_who_asks_again_is_told_the_same_with_an_id_of_his_own(server: Server) -> None:
+    refused = "tripod_api_refused_predictions_total"
+    with server.overloaded(), closing(server.connect()) as connection:
+        answer = connection.until_shed(request(JSON, "X-Request-ID: mine"))
+        before = server.count(refused)
+        more = connection.until_shed(request(JSON))
+        assert server.count(refused) > before
+    problem = json.loads(answer.body)
+    assert problem["type"] == "urn:tripod:problem:overloaded"
+    assert "request_id" not in problem
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["Tripod-Model"] == "slow/1"
+    assert answer.headers["X-Request-ID"] == "mine"
+    assert answer.headers["Date"]
+    assert len(more.headers["X-Request-ID"]) == 32
+
+
+def test_of_all_who_asked_again_there_is_one_line_and_metrics_count_each(server: Server) -> None:
+    counted = 'tripod_api_requests_total{method="POST",route="predict",status="503"}'
+    with server.overloaded(), closing(server.connect()) as connection:
+        connection.until_shed(ASK)
+    for attempt in stamina.retry_context(
+        on=AssertionError, attempts=None, timeout=SECONDS, wait_initial=0.05, wait_max=0.2
+    ):
+        with attempt:
+            single = [line for line in server.lines("request") if line["status"] == 503]
+            together = server.lines("refused again")
+            assert together
+            total = len(single) + sum(int(str(line["count"])) for line in together)
+            assert total == server.count(counted)
+    assert {line["model"] for line in together} == {"slow"}
+    assert {line["path"] for line in together} == {PATH}
+    assert {line["request_id"] for line in together} <= {line["request_id"] for line in single}
+
+
+def test_as_soon_as_there_is_room_whoever_was_refused_is_answered(server: Server) -> None:
+    with closing(server.connect()) as connection:
+        with server.overloaded():
+            connection.until_shed(ASK)
+        assert connection.ask(ASK).status == 200
+
+
+def test_what_comes_in_pieces_or_together_is_read_whole(server: Server) -> None:
+    with server.overloaded(), closing(server.connect()) as connection:
+        connection.until_shed(ASK)
+        head, body = ASK[: -len(BODY)], BODY
+        for pieces in ((head, body), (head[:30], head[30:] + body), (head + body[:5], body[5:])):
+            assert connection.ask(*pieces).status in (200, 503)
+            connection.until_shed(ASK)
+        assert connection.ask(ASK + ASK).status in (200, 503)
+        assert Answer(connection.socket).status in (200, 503)
+        connection.until_shed(ASK)
+
+
+def test_a_large_request_is_looked_at_each_time(server: Server) -> None:
+    large = json.dumps({"rows": [ROW] * 1000}).encode()
+    assert len(large) > MOST_BYTES
+    with server.overloaded(), closing(server.connect()) as connection:
+        connection.until_shed(ASK)
+        for _ in range(3):
+            assert connection.ask(request(JSON, body=large)).was_looked_at
+
+
+def test_a_connection_that_is_to_end_ends(server: Server) -> None:
+    last = request(JSON, "Connection: close")
+    with server.overloaded():
+        for _ in range(3):
+            with closing(server.connect()) as connection:
+                assert connection.ask(last).status in (200, 503)
+                assert connection.socket.recv(1) == b""
+
+
+def test_mistakes_are_told_where_there_is_room(server: Server) -> None:
+    wrong = b'{"rows": [{"sepal_length": "long"}]}'
+    with closing(server.connect()) as connection:
+        with server.overloaded():
+            connection.until_shed(ASK)
+        answer = connection.ask(request(JSON, body=wrong))
+        assert answer.status == 422
