@@ -26,10 +26,12 @@ class Gate:
     """A model that gives back what it gets, once it may.
 
     `calls`: the number of rows of each call.
+    `closes`: whether it closes behind each call.
     """
 
     def __init__(self) -> None:
         self.calls: list[int] = []
+        self.closes = False
         self.open = Event()
         self.called = Event()
 
@@ -37,6 +39,8 @@ class Gate:
         self.calls.append(len(natural))
         self.called.set()
         assert self.open.wait(30)
+        if self.closes:
+            self.open.clear()
         if (natural < 0).any():
             raise ValueError("negative")
         return natural[:, 0]
@@ -139,6 +143,65 @@ async def test_more_than_may_wait_are_refused_at_once(
     assert refused.value.headers["Retry-After"] == "1"
     gate.open.set()
     await asyncio.gather(first, *tasks)
+
+
+async def refused_again(lane: Lane) -> Callable[[], bool]:
+    """Asks for what is refused; tells of a further one whether it would be."""
+    with pytest.raises(Problem) as raised:
+        lane.predict(table(0))
+    assert raised.value.again is not None
+    return raised.value.again
+
+
+async def test_the_same_is_refused_again_as_long_as_the_queue_is_full(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=1)
+    await busy(lane, gate)
+    [waiting] = await ask(lane, table(1))
+    again = await refused_again(lane)
+    assert [again(), again()] == [True, True]
+    waiting.cancel()
+    await asyncio.sleep(0)
+    assert again() is False
+
+
+async def test_of_the_same_only_as_many_are_looked_at_as_there_is_room_for(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    lane = lane_of(waiting=2)
+    await busy(lane, gate)
+    waiting = await ask(lane, table(1), table(2))
+    again = await refused_again(lane)
+    for each in waiting:
+        each.cancel()
+    await asyncio.sleep(0)
+    assert [again(), again(), again()] == [False, False, True]
+    [arrived] = await ask(lane, table(3))
+    assert again() is True
+    arrived.cancel()
+    await asyncio.sleep(0)
+    assert [again(), again()] == [False, True]
+
+
+async def test_who_was_let_by_and_never_came_keeps_nobody_out_after_the_call(
+    lane_of: Callable[..., Lane], gate: Gate
+) -> None:
+    gate.closes = True
+    lane = lane_of(waiting=2, joins=False)
+    first = await busy(lane, gate)
+    second, third = await ask(lane, table(1), table(2))
+    again = await refused_again(lane)
+    gate.open.set()
+    await first
+    assert [again(), again()] == [False, True]
+    gate.open.set()
+    await second
+    assert [again(), again(), again()] == [False, False, True]
+    gate.open.set()
+    await third
+    await asyncio.sleep(0)
+    assert [again(), again(), again()] == [False, False, False]
 
 
 async def test_who_would_wait_too_long_is_refused_at_once_and_told_how_long(

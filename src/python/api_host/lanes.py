@@ -142,6 +142,8 @@ class Lane:
         self._small = _Queue(limits.batch_rows if served.model.joins else 0)
         self._large = _Queue(0)
         self._refused = metrics.REFUSED.labels(self._name)
+        self._let_by = 0
+        """How many who were refused before are on their way to be looked at, since a call ended."""
 
     def predict_now(self, table: "Table") -> Any:
         """The predictions, if they take so little time that nobody need wait; else None."""
@@ -162,6 +164,7 @@ class Lane:
         What is cancelled is not computed any more, unless it has begun.
         """
         queue = self._large if len(table) >= self._limits.batch_rows else self._small
+        self._let_by = max(self._let_by - 1, 0)
         self._refuse_too_many(queue, seconds, caller)
         predictions = asyncio.get_running_loop().create_future()
         item = _Waiting(table, caller, predictions)
@@ -178,7 +181,7 @@ class Lane:
             near = f"too near to the {seconds:g} s it may take"
             why = f"{self._name} would answer in {wait:.1f} s, {near}"
             raise self._refusal(why, wait, again)
-        if not self._is_full:
+        if self._count < self._limits.waiting:
             return
         full = f"{self._count} requests wait for {self._name}, and more may not"
         if self._has_the_most(caller):
@@ -191,19 +194,19 @@ class Lane:
             given_up.predictions.set_exception(refusal)
 
     def _refuses_again(self, queue: _Queue, seconds: float, caller: str) -> bool:
-        is_late = queue.seconds(caller) > seconds * SURE
-        refuses = is_late or (self._is_full and self._has_the_most(caller))
-        if refuses:
-            self._refused.inc()
-        return refuses
+        if queue.working is None:
+            return False
+        is_late = queue.seconds(caller) + self._let_by * queue.call > seconds * SURE
+        is_full = self._count + self._let_by >= self._limits.waiting
+        if not is_late and not (is_full and self._has_the_most(caller)):
+            self._let_by += 1
+            return False
+        self._refused.inc()
+        return True
 
     @property
     def _count(self) -> int:
         return self._small.count + self._large.count
-
-    @property
-    def _is_full(self) -> bool:
-        return self._count >= self._limits.waiting
 
     @property
     def _longest(self) -> _Queue:
@@ -228,6 +231,7 @@ class Lane:
         while batch := queue.next():
             begin = loop.time()
             await self._answer(batch)
+            self._let_by = 0
             queue.note(loop.time() - begin)
         queue.working = None
 

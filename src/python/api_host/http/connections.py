@@ -194,7 +194,7 @@ class _Connection(TCPServer):
         super().__init__(*args)
         self._connections = connections
         self._pace = connections.pace
-        self._is_new = not self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
+        self._came = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001
         self.reader = cast("asyncio.StreamReader", _Reader(self.reader, connections.turnstile))
         self.idle_task = self._idle = _IdleTimer(self, connections.pace)
         self._reading: asyncio.Task[None] | None = None
@@ -214,7 +214,7 @@ class _Connection(TCPServer):
                 cast("asyncio.Transport", self.writer.transport),
                 self.config,
                 address=address,
-                is_new=self._is_new,
+                unread=len(self._came),
                 most_unread=_MUCH_BYTES,
                 renew=self._idle.renew,
             )
@@ -230,7 +230,8 @@ class _Connection(TCPServer):
             self._shedder.keep(event.refusal)
         else:
             if self._shedder is not None and type(event) is Updated:
-                self._shedder.rest()
+                http = self.protocol.protocol
+                self._shedder.rest(is_between=isinstance(http, Http1) and http.is_between)
             await super().protocol_send(event)
 
     async def _send(self, event: RawData) -> None:
@@ -271,6 +272,8 @@ class _Connection(TCPServer):
                 data = await self.reader.read(MAX_RECV)
             except OSError:
                 return
+            if self._shedder is not None:
+                self._shedder.read(len(data))
             period = self._idle.period
             await self.protocol.handle(RawData(data))
             is_begun = period is not None and period == self._idle.period != hurried

@@ -54,6 +54,11 @@ class Http1(http1.Http1):
         self._is_new = True
         self._is_begun = False  # The body of the request that is read.
 
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing of a further request was read."""
+        return self._messages.is_between
+
     async def handle(self, event: WireEvent) -> None:
         """Takes what a client has sent."""
         if self._is_new and isinstance(event, RawData):

@@ -149,6 +149,11 @@ class Messages:
         """Whether the connection goes on after the request that is answered, as far as it says."""
         return self._stays
 
+    @property
+    def is_between(self) -> bool:
+        """Whether nothing is left of what has arrived."""
+        return not (self._arrived or self._unsaid or self._is_in_head)
+
     def take_end(self) -> bool:
         """Whether the end of a request comes next, which then has come."""
         is_next = bool(self._arrived) and type(self._arrived[0]) is h11.EndOfMessage

@@ -29,11 +29,12 @@ MOST = 1000
 """How many stand at a time; further ones do not."""
 
 MOST_BYTES = 16 * 1024
-"""A request that has more is looked at each time."""
+"""A request whose head or body has more is looked at each time."""
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,15})[ \t]*(?=\r\n)", re.IGNORECASE)
 _ID = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _DIFFERING = re.compile(
     # The last of them are those of traces: by W3C, and by Zipkin (B3).
     rb"\r\n(?:content-length|x-request-id|traceparent|tracestate|b3|x-b3-[a-z]+):[^\r\n]*",
@@ -82,19 +83,22 @@ class Shedding:
         """Whether any does."""
         return bool(self._standing)
 
-    def keep(self, address: str, request: bytes, refusal: Refusal) -> None:
-        """Has the refusal of a request from an address stand."""
-        way = _way(address, request)
+    def keep(self, address: str, start: bytes, refusal: Refusal) -> None:
+        """Has the refusal of a request from an address stand; `start`: as much of it as came."""
+        way, _ = _way(address, start)
         if way is None or way in self._standing or len(self._standing) >= MOST:
             return
         self._standing[way] = refusal
         asyncio.get_running_loop().call_later(SECONDS, self._end, way)
 
-    def find(self, address: str, request: bytes) -> Refusal | None:
-        """The refusal of a request from an address, if it stands; then it is counted as refused."""
-        way = _way(address, request)
+    def find(self, address: str, start: bytes) -> tuple[Refusal | None, int]:
+        """The refusal of a request from an address, if it stands; then it is counted as refused.
+
+        Also how many bytes of the request are not in `start`.
+        """
+        way, missing = _way(address, start)
         refusal = None if way is None else self._standing.get(way)
-        return refusal if refusal and self._is_on() and refusal.again() else None
+        return refusal if refusal and self._is_on() and refusal.again() else None, missing
 
     def _end(self, way: _Way) -> None:
         self._standing.pop(way).tell()
@@ -103,10 +107,10 @@ class Shedding:
 class Shedder(asyncio.Protocol):
     """Stands between a connection of HTTP/1.1 and who reads it.
 
-    A request whose refusal stands goes no further, if it came in one piece and nothing else is
-    under way.
+    A request whose refusal stands goes no further, if its head came in one piece and nothing else
+    is under way.
 
-    `is_new`: whether nothing came yet.
+    `unread`: how many bytes have come already.
     `most_unread`: how many bytes of answers a client may leave unread.
     `renew`: is called where a request was refused, and the connection is idle again.
     """
@@ -118,7 +122,7 @@ class Shedder(asyncio.Protocol):
         config: Config,
         *,
         address: str,
-        is_new: bool,
+        unread: int,
         most_unread: int,
         renew: Callable[[], None],
     ) -> None:
@@ -126,51 +130,57 @@ class Shedder(asyncio.Protocol):
         self._transport = transport
         self._config = config
         self._address = address
+        self._unread = unread
         self._most_unread = most_unread
         self._renew = renew
-        self._request = b""
-        self._pieces = 0
-        self._is_clear = is_new
+        self._is_idle = not unread
+        self._start = b""
+        self._missing = 0
+        """How much of a body is to come whose request is refused."""
         self._reader = cast("asyncio.Protocol", transport.get_protocol())
         transport.set_protocol(self)
 
     def keep(self, refusal: Refusal) -> None:
         """Has the refusal of the request that is under way stand."""
-        if self._pieces == 1:
-            self._shedding.keep(self._address, self._request, refusal)
+        self._shedding.keep(self._address, self._start, refusal)
 
-    def rest(self) -> None:
-        """What came is answered."""
-        # Behind what is no whole request, another may have begun.
-        self._is_clear = (
-            self._pieces == 1
-            and bool(self._shedding)
-            and _way(self._address, self._request) is not None
-        )
-        self._pieces = 0
-        self._request = b""
+    def read(self, count: int) -> None:
+        """Notes that so many bytes were read of what came."""
+        self._unread -= count
+
+    def rest(self, *, is_between: bool) -> None:
+        """What was asked is answered. `is_between`: of what was read, nothing is left."""
+        self._is_idle = is_between and not self._unread
+        self._start = b""
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport, as all that follow: something has come."""
-        if self._is_clear and self._shedding and not self._pieces and self._refuses(data):
-            return
-        self._pieces += 1
-        self._request = data if len(data) <= MOST_BYTES else b""
+        if self._missing:
+            data, self._missing = data[self._missing :], max(self._missing - len(data), 0)
+            if not data:
+                return
+        if self._is_idle:
+            if self._shedding and self._refuses(data):
+                return
+            self._is_idle = False
+            self._start = data[:MOST_BYTES]
+        self._unread += len(data)
         self._reader.data_received(data)
 
-    def _refuses(self, request: bytes) -> bool:
-        start = time.perf_counter()
+    def _refuses(self, start: bytes) -> bool:
+        begin = time.perf_counter()
         transport = self._transport
         if transport.is_closing() or transport.get_write_buffer_size() > self._most_unread:
             return False
-        refusal = self._shedding.find(self._address, request)
+        refusal, self._missing = self._shedding.find(self._address, start)
         if refusal is None:
+            self._missing = 0
             return False
-        given = _ID.search(request, 0, request.find(_END))
+        given = _ID.search(start, 0, start.find(_END))
         status, headers, body = refusal.answer(given[1].decode("latin-1").rstrip() if given else "")
         headers += own_headers(self._config, int(time.time()))
         transport.write(head(status, headers) + body)
-        refusal.note(time.perf_counter() - start)
+        refusal.note(time.perf_counter() - begin)
         self._renew()
         return True
 
@@ -191,16 +201,18 @@ class Shedder(asyncio.Protocol):
         self._reader.resume_writing()
 
 
-def _way(address: str, request: bytes) -> _Way | None:
-    """What is the same in requests that one caller makes for one thing; None: it is not all here.
+def _way(address: str, start: bytes) -> tuple[_Way | None, int]:
+    """What is the same in requests that one caller makes for one thing; None: it may be another.
 
-    Of the length of a body, only its magnitude: what is much larger may wait elsewhere.
+    Of the length of a body, only its magnitude: what is much larger may wait elsewhere. Also how
+    many bytes of the request are not in `start`.
     """
-    end = request.find(_END)
-    if end < 0:
-        return None
-    lengths = _LENGTH.findall(request, 0, end + 2)
-    length = len(request) - end - len(_END)
-    if len(lengths) != 1 or int(lengths[0]) != length:
-        return None
-    return address, _DIFFERING.sub(b"", request[:end]), length.bit_length()
+    end = start.find(_END)
+    lengths = _LENGTH.findall(start, 0, end + 2) if end >= 0 else ()
+    if len(lengths) != 1 or (length := int(lengths[0])) > MOST_BYTES:
+        return None, 0
+    missing = end + len(_END) + length - len(start)
+    # Who waits for a word before the body might not send it behind an answer.
+    if missing < 0 or (missing and _EXPECT.search(start, 0, end)):
+        return None, 0
+    return (address, _DIFFERING.sub(b"", start[:end]), length.bit_length()), missing
