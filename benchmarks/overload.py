@@ -3,10 +3,10 @@
     ./pants package ::
     ./pants run benchmarks/overload.py -- [--models forest-30] [--rounds 1] [--json FILE]
 
-First as many clients as the server can serve: its peak. Then requests at a constant rate, whatever
-becomes of the others, from 0.8 to 5 times the peak. All the time somebody asks for /livez and
-/metrics. A request that finds every connection in use is given up by the client. The API knows by
-when an answer is of use. With `--set API_BATCH_ROWS=1` no request goes with another.
+In turn: as many clients as the server can serve, its peak; and requests at a constant rate,
+whatever becomes of the others, from 0.8 to 5 times the peak before. All the time somebody asks for
+/livez and /metrics. A request that finds every connection in use is given up by the client. The API
+knows by when an answer is of use. With `--set API_BATCH_ROWS=1` no request goes with another.
 """
 
 import json
@@ -122,14 +122,15 @@ class Overload:
         )
         closed = replace(closed, core=self._cores.client)
         client.run(replace(closed, connections=PEAK_CONNECTIONS[0], seconds=WARM_UP_SECONDS))
-        peak = max(
-            goodput(self._together(replace(closed, connections=count))[0], self._deadline)
-            for count in PEAK_CONNECTIONS
-        )
-        yield f"{name}, peak", "/s", peak
+        closed = replace(closed, connections=self._best(closed))
         for share in SHARES:
+            # A machine is quicker at one moment than at another.
+            progress.waiting(f"measuring the peak of {name}")
+            peak = self._peak(closed)
+            yield f"{name} before {share:g}x: peak", "/s", peak
             progress.waiting(f"asking {name} for {share:g} times its peak")
-            plan = replace(closed, rate=max(peak * share, 1.0), patience=0.0)
+            rate = max(peak * share, 1.0)
+            plan = replace(closed, connections=self._connections, rate=rate, patience=0.0)
             log = Path(process.program.log)
             offset = log.stat().st_size
             seen, *probes = self._together(plan)
@@ -148,6 +149,12 @@ class Overload:
             for path, probe in zip(PROBES, probes, strict=True):
                 yield f"{prefix}: {path}, p99", "ms", milliseconds(probe.good)
                 yield f"{prefix}: {path}, not answered", "", probe.failed + probe.given_up
+
+    def _best(self, plan: Plan) -> int:
+        return max(PEAK_CONNECTIONS, key=lambda count: self._peak(replace(plan, connections=count)))
+
+    def _peak(self, plan: Plan) -> float:
+        return goodput(self._together(plan)[0], self._deadline)
 
     def _together(self, plan: Plan) -> list[Seen]:
         """What the load and each of the probes saw."""

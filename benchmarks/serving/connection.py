@@ -23,6 +23,19 @@ class Connection:
         self.unsent = memoryview(b"")
         self.received = bytearray()
 
+    def greet(self, request: bytes, seconds: float) -> None:
+        """Asks something, and waits for any answer: by then the server has accepted this.
+
+        Raises `OSError` where there is none within `seconds`, or the server closes it then.
+        """
+        self.socket.settimeout(seconds)
+        self.socket.sendall(request)
+        while (answer := self.receive()) is None:
+            pass
+        if answer.is_last:
+            raise ConnectionError("the server closes a connection")
+        self.socket.setblocking(False)
+
     def ask(self, request: bytes, which: int, planned: float) -> None:
         """Begins a request."""
         self.planned, self.which = planned, which

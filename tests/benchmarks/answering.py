@@ -10,10 +10,15 @@ Answer = Callable[[bytes], tuple[int, bytes]]
 
 @contextmanager
 def answering(answer: Answer, *, chunked: bool = False) -> Iterator[int]:
-    """Answers every request with the status and the body that `answer` makes of its body."""
+    """Answers every POST with the status and the body that `answer` makes of its body."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def do_POST(self) -> None:
             status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))

@@ -7,13 +7,13 @@ import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from benchmarks.serving import client
 from benchmarks.serving.connection import parse, predictions
 from benchmarks.serving.load import arrivals
 from benchmarks.serving.plan import Plan, Seen
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.benchmarks.answering import Answer, answering
 
 PLAN = Plan(
@@ -69,6 +69,28 @@ def test_refusals_and_errors_are_told_apart() -> None:
     assert seen.answered == len(seen.refused)
 
 
+def test_no_time_counts_before_every_connection_is_accepted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        greeted: list[bytes] = []
+
+        def answer_late() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while asked := connection.recv(1000):
+                    greeted.append(asked.split(b"\r\n")[0])
+                    time.sleep(0.3 if len(greeted) == 1 else 0)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer_late)
+        thread.start()
+        plan = replace(PLAN, port=listener.getsockname()[1], connections=1, answers_in="")
+        seen = client.run(replace(plan, rate=10.0))
+        thread.join()
+    assert greeted == [b"GET / HTTP/1.1", *[b"POST /invocations HTTP/1.1"] * 3]
+    assert len(seen.good) == 3
+    assert max(seen.good) < 0.25
+
+
 def test_a_constant_rate_is_kept_whatever_becomes_of_the_requests() -> None:
     seen = run(echo, replace(PLAN, rate=50.0, seconds=0.5))
     assert len(seen.good) == 25
@@ -103,7 +125,7 @@ def test_a_server_that_hangs_up_is_a_failure_and_asked_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def hang_up() -> None:
-            for _ in range(4):
+            for _ in range(5):
                 connection, _address = listener.accept()
                 connection.recv(1000)
                 connection.close()
