@@ -7,13 +7,13 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from benchmarks.serving import client
 from benchmarks.serving.connection import parse, predictions
 from benchmarks.serving.load import arrivals
 from benchmarks.serving.plan import Plan, Seen
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.benchmarks.answering import Answer, answering
 
 PLAN = Plan(
