@@ -7,6 +7,9 @@ from typing import Any, cast
 from hypercorn.protocol.events import Event, StreamClosed
 from hypercorn.protocol.http_stream import HTTPStream
 
+_TO_COME = 2
+"""What may still be put into the queue: a piece that waits for room, and that nothing follows."""
+
 
 class Exchange(HTTPStream):
     """One request and its answer.
@@ -23,6 +26,6 @@ class Exchange(HTTPStream):
 
     def _make_room(self) -> None:
         queue = cast("Queue[Any]", cast("MethodType", self.app_put).__self__)
-        if queue.full():
+        if queue.qsize() + _TO_COME > queue.maxsize:
             while not queue.empty():
                 queue.get_nowait()
