@@ -10,18 +10,19 @@ Answer = Callable[[bytes], tuple[int, bytes]]
 
 @contextmanager
 def answering(answer: Answer, *, chunked: bool = False) -> Iterator[int]:
-    """Answers every POST with the status and the body that `answer` makes of its body."""
+    """Answers every request with the status and the body that `answer` makes of its body."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._answer(b"")
 
         def do_POST(self) -> None:
-            status, body = answer(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+
+        def _answer(self, asked: bytes) -> None:
+            status, body = answer(asked)
             self.send_response(status)
             if chunked:
                 self.send_header("Transfer-Encoding", "chunked")

@@ -70,25 +70,16 @@ def test_refusals_and_errors_are_told_apart() -> None:
 
 
 def test_no_time_counts_before_every_connection_is_accepted() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        greeted: list[bytes] = []
+    greeted: list[float] = []
 
-        def answer_late() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                while asked := connection.recv(1000):
-                    greeted.append(asked.split(b"\r\n")[0])
-                    time.sleep(0.3 if len(greeted) == 1 else 0)
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    def greet(body: bytes) -> tuple[int, bytes]:
+        if not body:
+            greeted.append(time.perf_counter())
+        return echo(body)
 
-        thread = threading.Thread(target=answer_late)
-        thread.start()
-        plan = replace(PLAN, port=listener.getsockname()[1], connections=1, answers_in="")
-        seen = client.run(replace(plan, rate=10.0))
-        thread.join()
-    assert greeted == [b"GET / HTTP/1.1", *[b"POST /invocations HTTP/1.1"] * 3]
-    assert len(seen.good) == 3
-    assert max(seen.good) < 0.25
+    seen = run(greet)
+    assert len(greeted) == PLAN.connections
+    assert max(greeted) < min(seen.due)
 
 
 def test_a_constant_rate_is_kept_whatever_becomes_of_the_requests() -> None:

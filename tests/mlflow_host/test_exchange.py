@@ -11,6 +11,8 @@ from hypercorn.config import Config
 
 from hostkit import http1
 
+SECONDS = 60
+
 BODY = bytes(64 << 20)
 HEAD = b"POST / HTTP/1.1\r\nHost: host\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 
@@ -20,15 +22,16 @@ async def refuse_late(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
     queue: Queue[Any] = receive.__self__
-    while not queue._putters:  # type: ignore[attr-defined]  # noqa: SLF001, ASYNC110
-        await asyncio.sleep(0)
+    async with asyncio.timeout(SECONDS):
+        while not queue._putters:  # type: ignore[attr-defined]  # noqa: SLF001, ASYNC110
+            await asyncio.sleep(0)
     await receive()
     await send({"type": "http.response.start", "status": 413, "headers": []})
     await send({"type": "http.response.body", "body": b"too much"})
 
 
 def ask(port: int) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as connection:
         connection.sendall(HEAD)
         connection.sendall(BODY)
         return connection.makefile("rb").read()

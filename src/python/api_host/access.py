@@ -159,21 +159,21 @@ class _Refusal:
             self._headers.append((_MODEL, _header(served.name, served.version)))
         self._note = partial(metrics.note_request, _route(scope), scope["method"], self._status)
         self._said = _said(scope)
-        self._seconds: list[float] = []
+        self._count, self._longest = 0, 0.0
 
     def answer(self, given_id: str) -> tuple[int, Pairs, bytes]:
         request_id = good_id(given_id).encode()
         return self._status, [*self._headers, (_REQUEST_ID, request_id)], self._body
 
     def note(self, seconds: float) -> None:
-        self._seconds.append(seconds)
+        self._count += 1
+        self._longest = max(self._longest, seconds)
+        self._note(seconds)
 
     def tell(self) -> None:
-        for seconds in self._seconds:
-            self._note(seconds)
-        if count := len(self._seconds):
-            ms = _milliseconds(max(self._seconds))
-            _log.info("refused again", count=count, status=self._status, ms=ms, **self._said)
+        if self._count:
+            ms = _milliseconds(self._longest)
+            _log.info("refused again", count=self._count, status=self._status, ms=ms, **self._said)
 
 
 def _note(scope: Scope, status: int, seconds: float) -> None:
