@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from http.client import HTTPResponse
 from pathlib import Path
+from subprocess import Popen
 from threading import Event
 
 import h11
@@ -95,6 +96,17 @@ async def test_the_same_request_is_refused_again_for_a_moment(
             assert not shed
     assert found(shed, ASK) is None
     assert refusal.told == 1
+
+
+async def test_where_none_stands_any_more_each_has_said_how_many_there_were(
+    shed: Shedding,
+) -> None:
+    refusals = [Standing(), Standing()]
+    for number, refusal in enumerate(refusals):
+        shed.keep("10.0.0.1", request(JSON, path=f"/{number}"), refusal)
+    shed.end()
+    assert [refusal.told for refusal in refusals] == [1, 1]
+    assert not shed
 
 
 async def test_it_is_looked_at_again_where_it_might_be_answered(shed: Shedding) -> None:
@@ -397,9 +409,8 @@ class Connection:
         return answer
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("shedding")
+@contextmanager
+def busy_server(folder: Path) -> Iterator[tuple[Server, Popen[bytes]]]:
     x = pd.DataFrame(np.random.default_rng(0).random((20_000, 4)), columns=list(ROW))
     slow = KNeighborsRegressor(n_neighbors=50, algorithm="brute").fit(x, x.sum(axis=1))
     port = free_port()
@@ -408,7 +419,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         with serving(registry, folder, port, API_MAX_WAITING="1", API_BATCH_ROWS="1") as process:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
                 until_well(api, process, "/readyz")
-            yield Server(port, folder / "log")
+            yield Server(port, folder / "log"), process
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with busy_server(tmp_path_factory.mktemp("shedding")) as (server, _):
+        yield server
 
 
 def test_who_asks_again_is_told_the_same_with_an_id_of_his_own(server: Server) -> None:
@@ -445,6 +462,16 @@ def test_of_all_who_asked_again_there_is_one_line_and_metrics_count_each(server:
     assert {line["model"] for line in together} == {"slow"}
     assert {line["path"] for line in together} == {PATH}
     assert {line["request_id"] for line in together} <= {line["request_id"] for line in single}
+
+
+def test_the_log_has_that_line_also_if_the_server_stops_before_it_is_due(tmp_path: Path) -> None:
+    with busy_server(tmp_path) as (server, process):
+        with server.overloaded(), closing(server.connect()) as connection:
+            connection.until_shed(request(JSON, "X-Request-ID: mine"))
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        again = server.lines("refused again")
+        assert [line["count"] for line in again if line["request_id"] == "mine"] == [1]
 
 
 def test_as_soon_as_there_is_room_whoever_was_refused_is_answered(server: Server) -> None:

@@ -158,7 +158,8 @@ class _Refusal:
         if served := scope["state"].get("served"):
             self._headers.append((_MODEL, _header(served.name, served.version)))
         self._note = partial(metrics.note_request, _route(scope), scope["method"], self._status)
-        self._said = _said(scope)
+        # At a stop it is told outside of the request's context, which would have it.
+        self._said = {"request_id": scope["state"]["request_id"], **_said(scope)}
         self._count, self._longest = 0, 0.0
 
     def answer(self, given_id: str) -> tuple[int, Pairs, bytes]:

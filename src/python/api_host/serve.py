@@ -78,16 +78,18 @@ def serve(settings: ApiSettings, read_again: Callable[[], ApiSettings]) -> None:
     app = create_app(settings, grpc, workers or REGISTRY)
     departure = Departure(app, lambda: _check_again(listener, grpc, read_again()))
     config = server_config(settings, listener)
+    # Who is to use another connection is told by the application.
+    shedding = Shedding(lambda: departure.reason is None)
     look_after_connections(
         settings.api_max_connections,
         settings.api_max_connections_per_address,
         Pace(settings.api_read_timeout_seconds),
         Heads(settings.api_max_headers, settings.api_max_header_bytes),
-        # Who is to use another connection is told by the application.
-        Shedding(lambda: departure.reason is None),
+        shedding,
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(app, departure, config, workers))
+    shedding.end()
     if departure.reason is Reason.RELOAD:
         become_anew([listener, grpc] if grpc else [listener], os.environ)
 

@@ -100,6 +100,11 @@ class Shedding:
         refusal = None if way is None else self._standing.get(way)
         return refusal if refusal and self._is_on() and refusal.again() else None, missing
 
+    def end(self) -> None:
+        """None stands any more."""
+        for way in list(self._standing):
+            self._end(way)
+
     def _end(self, way: _Way) -> None:
         self._standing.pop(way).tell()
 
